@@ -1,0 +1,21 @@
+"""What the server serves."""
+
+import os
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "deerflow_site.settings")
+django.setup()
+
+from channels.routing import ProtocolTypeRouter  # noqa: E402  needs the settings
+
+from deerflow_site.handler import ASGIHandler, Receive, Send  # noqa: E402
+
+
+async def refuse(scope: object, receive: Receive, send: Send) -> None:
+    """No WebSocket is served here."""
+    await receive()
+    await send({"type": "websocket.close", "code": 4404})
+
+
+application = ProtocolTypeRouter({"http": ASGIHandler(), "websocket": refuse})

@@ -1,0 +1,142 @@
+"""`manage.py serve`: the server on one machine, with everything that it needs."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import IO, Any
+
+import watchfiles
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+
+from deerflow_site.asgi import application
+from deerflow_site.server import Server, event_loop, reactor
+from runs.host.host import Host
+from runs.log import current_hub
+
+_BACKLOG = 1024
+
+
+class Command(BaseCommand):
+    help = "Serve the API and run graphs, on one machine."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--reload", action="store_true", help="start again when a source file changes")
+
+    def handle(self, *args: Any, reload: bool, **options: Any) -> None:
+        if settings.POSTGRES:
+            raise CommandError("DATABASE_URL: this server runs on one machine with SQLite; unset it.")
+        if reload:
+            _serve_and_reload()
+            return
+        with _sole_server(settings.DATA_DIR / "serve.lock"):
+            call_command("migrate", interactive=False, verbosity=0)
+            _Service(_listen(settings.HOST, settings.PORT)).run()
+
+
+def _serve_and_reload() -> None:
+    graphs = settings.LANGGRAPH_CONFIG.parent if settings.LANGGRAPH_CONFIG else settings.BASE_DIR
+    command = [sys.executable, *(word for word in sys.argv if word != "--reload")]
+    os.environ["DRAIN_SECONDS"] = "0.1"
+    watchfiles.run_process(
+        settings.BASE_DIR, graphs, target=" ".join(map(_quoted, command)), target_type="command",
+        watch_filter=watchfiles.PythonFilter(),
+    )
+
+
+def _quoted(word: str) -> str:
+    return "'" + word.replace("'", "'\\''") + "'"
+
+
+@contextlib.contextmanager
+def _sole_server(path: Path) -> Any:
+    """Hold the data directory: two servers would take each other's runs for orphans."""
+    file: IO[str]
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CommandError(f"Another server uses {path.parent}; set DEERFLOW_DATA_DIR to another place.") from None
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as exc:
+        raise CommandError(f"Can not listen on {host}:{port}: {exc.strerror}. Set PORT to another one.") from None
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+class _Service:
+    """The server and its host, from start to exit."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._listener = listener
+        self._host = Host()
+        self._leaving: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._failed = False
+
+    def run(self) -> None:
+        """Serve until told to stop. Does not return: the process exits."""
+        self._server = Server(
+            application,
+            endpoints=[f"fd:fileno={self._listener.fileno()}"],
+            signal_handlers=False,
+            ready_callable=self._on_ready,
+            verbosity=0,
+        )
+        # Python 3.11 may crash when it ends with streams open; by then all is flushed and closed.
+        reactor.addSystemEventTrigger("after", "shutdown", self._exit)
+        self._server.run()
+
+    def _on_ready(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            event_loop.add_signal_handler(number, self._on_signal)
+        self._starting = event_loop.create_task(self._start())
+
+    async def _start(self) -> None:
+        try:
+            await self._host.start(alone=True)
+        except BaseException:
+            self._failed = True
+            reactor.stop()
+            raise
+        host, port = self._listener.getsockname()[:2]
+        print(f"Serving on http://{host}:{port}", file=sys.stderr, flush=True)
+
+    def _on_signal(self) -> None:
+        """The first one drains, the next one does not wait for runs any more."""
+        if self._leaving:
+            self._hurry.set()
+            return
+        print("Stopping: running runs are given time to end; once more to hand them back now.", file=sys.stderr)
+        self._leaving = event_loop.create_task(self._leave())
+
+    async def _leave(self) -> None:
+        await self._server.stop_listening()
+        draining = asyncio.create_task(self._host.drain(settings.DRAIN_SECONDS))
+        hurried = asyncio.create_task(self._hurry.wait())
+        await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        current_hub().cut()
+        await self._host.stop()
+        reactor.stop()
+
+    def _exit(self) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1 if self._failed else 0)

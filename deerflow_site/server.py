@@ -1,0 +1,77 @@
+"""Daphne, embedded: with back-pressure for slow readers, and a way to cut a response."""
+
+import asyncio
+from typing import Any
+
+from daphne import server as daphne_server
+from twisted.internet import interfaces
+from zope.interface import implementer
+
+from deerflow_site.handler import CUT
+
+#: A client that has not taken what was sent for so long is cut; it can come back with its cursor.
+STUCK_SECONDS = 30.0
+
+reactor = daphne_server.reactor
+event_loop: asyncio.AbstractEventLoop = daphne_server.twisted_loop
+
+
+@implementer(interfaces.IPushProducer)
+class _Pace:
+    """Whether the client's connection takes more."""
+
+    def __init__(self) -> None:
+        self._open = asyncio.Event()
+        self._open.set()
+
+    def pauseProducing(self) -> None:
+        self._open.clear()
+
+    def resumeProducing(self) -> None:
+        self._open.set()
+
+    stopProducing = resumeProducing
+
+    async def wait(self) -> bool:
+        """Wait for the client; False when it does not move."""
+        if self._open.is_set():
+            return True
+        try:
+            async with asyncio.timeout(STUCK_SECONDS):
+                await self._open.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Server(daphne_server.Server):
+    """Daphne's server. Sending a part of a response waits until the client's connection takes more."""
+
+    async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if message["type"] == CUT:
+            _cut(protocol)
+            return
+        more = message.get("more_body", False)
+        pace: _Pace | None = getattr(protocol, "pace", None)
+        if pace and not more:
+            protocol.unregisterProducer()
+            protocol.pace = None
+        await super().handle_reply(protocol, message)
+        if not more or protocol.finished or protocol.channel is None:
+            return
+        if pace is None:
+            pace = protocol.pace = _Pace()
+            protocol.registerProducer(pace, True)
+        if not await pace.wait():
+            _cut(protocol)
+
+    async def stop_listening(self) -> None:
+        """Accept no more connections; those that are open stay."""
+        for listener in self.listeners:
+            port = await listener.asFuture(event_loop)
+            await asyncio.wrap_future(asyncio.ensure_future(port.stopListening().asFuture(event_loop)))
+
+
+def _cut(protocol: Any) -> None:
+    if protocol.channel is not None:
+        protocol.channel.forceAbortClient()

@@ -1,0 +1,24 @@
+"""The map of addresses. The API is served twice by the same patterns: at the root and under /api."""
+
+from django.contrib import admin
+from django.urls import include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularJSONAPIView
+
+from deerflow_site import pages
+
+urlpatterns = [
+    path("", pages.front_page, name="front-page"),
+    path("ok", pages.ok, name="ok"),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("docs", pages.api_reference, name="docs"),
+    path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/", admin.site.urls),
+    path("", include("runs.api.urls")),
+    path("api/", include("runs.api.urls")),
+]
+
+handler400 = "deerflow_site.errors.bad_request"
+handler403 = "deerflow_site.errors.permission_denied"
+handler404 = "deerflow_site.errors.not_found"
+handler500 = "deerflow_site.errors.server_error"

@@ -1,0 +1,1 @@
+"""The HTTP edge: who asks, what for, one call, the answer."""

@@ -1,0 +1,48 @@
+"""Reading a request: its body as a model, its query as values. What is wrong is named."""
+
+from typing import TypeVar
+
+from pydantic import BaseModel
+from rest_framework.request import Request
+
+from accounts.tenancy import Tenant
+from runs.exceptions import Invalid
+
+M = TypeVar("M", bound=BaseModel)
+
+_TRUE = {"1", "true", "yes"}
+_FALSE = {"0", "false", "no", ""}
+
+
+def tenant_of(request: Request) -> Tenant:
+    tenant = request.auth
+    assert isinstance(tenant, Tenant)
+    return tenant
+
+
+def body_of(request: Request, model: type[M]) -> M:
+    """Raises pydantic's ValidationError, which is answered with 422."""
+    return model.model_validate(request.data)
+
+
+def flag(request: Request, name: str) -> bool:
+    value = request.query_params.get(name, "").lower()
+    if value not in _TRUE | _FALSE:
+        raise Invalid(("query", name), "must be true or false")
+    return value in _TRUE
+
+
+def integer(request: Request, name: str, default: int, *, at_least: int, at_most: int) -> int:
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.lstrip("-").isdigit() and len(text) < 20 and at_least <= int(text) <= at_most):
+        raise Invalid(("query", name), f"must be an integer from {at_least} to {at_most}")
+    return int(text)
+
+
+def choice(request: Request, name: str, choices: frozenset[str]) -> str | None:
+    value = request.query_params.get(name)
+    if value is not None and value not in choices:
+        raise Invalid(("query", name), f"must be one of {', '.join(sorted(choices))}")
+    return value

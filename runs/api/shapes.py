@@ -1,0 +1,60 @@
+"""Rows as the LangGraph API shows them."""
+
+from datetime import datetime
+from typing import Any
+
+from runs.models import Assistant, Run, Thread
+
+
+def _time(moment: datetime) -> str:
+    return moment.isoformat()
+
+
+def assistant_fields(assistant: Assistant) -> dict[str, Any]:
+    return {
+        "assistant_id": str(assistant.assistant_id),
+        "graph_id": assistant.graph_id,
+        "config": assistant.config,
+        "context": assistant.context,
+        "metadata": assistant.metadata,
+        "name": assistant.name,
+        "description": assistant.description,
+        "version": assistant.version,
+        "created_at": _time(assistant.created_at),
+        "updated_at": _time(assistant.updated_at),
+    }
+
+
+def thread_fields(thread: Thread) -> dict[str, Any]:
+    return {
+        "thread_id": thread.thread_id,
+        "created_at": _time(thread.created_at),
+        "updated_at": _time(thread.updated_at),
+        "state_updated_at": _time(thread.state_updated_at),
+        "metadata": thread.metadata,
+        "status": thread.status,
+        "config": thread.config,
+        "values": thread.values,
+        "interrupts": thread.interrupts,
+        "error": thread.error,
+    }
+
+
+def run_fields(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": str(run.run_id),
+        "thread_id": run.thread_id,
+        "assistant_id": str(run.assistant_id) if run.assistant_id else None,
+        "metadata": run.metadata,
+        "status": run.status,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "error": run.error,
+        "created_at": _time(run.created_at),
+        "updated_at": _time(run.updated_at),
+    }
+
+
+def selected(fields: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
+    """Only the keys asked for."""
+    return fields if select is None else {key: fields[key] for key in select if key in fields}

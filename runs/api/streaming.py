@@ -1,0 +1,152 @@
+"""Answers that live as long as a run: its stream, and waiting for its end.
+
+A live answer holds no thread and no database connection while it waits: see `deerflow_site.handler`.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import DatabaseError
+from django.http import StreamingHttpResponse
+
+from runs import lifecycle
+from runs.database import in_database
+from runs.log import StreamCut, current_hub, follow_run, oldest_seq, read_run
+from runs.models import Run
+from runs.protocol.classic import ClassicStream, final_values
+from runs.protocol.sse import CONTENT_TYPE, HEARTBEAT, frame
+from runs.records import Chunk
+from runs.services.runs import settled
+from runs.states import TERMINAL, CancelAction, RunStatus
+
+logger = logging.getLogger(__name__)
+
+#: What keeps a connection alive on which JSON is still to come: white space.
+_NEWLINE = b"\n"
+
+_leavings: set[asyncio.Task[None]] = set()
+
+
+class LiveResponse(StreamingHttpResponse):
+    """A response whose parts come as things happen; empty ones are not sent.
+
+    When its reader goes away, `parts` is closed at once.
+    """
+
+    def __init__(self, parts: AsyncIterator[bytes], **kwargs: Any) -> None:
+        super().__init__(parts, **kwargs)
+        self.parts = parts
+
+
+def stream_response(
+    run: Run, modes: Iterable[str] | None = None, *, after: int | None = None, cancel_on_disconnect: bool = False
+) -> LiveResponse:
+    """The run's events above `after` (None: from its first) as Server-Sent Events, to its end."""
+    response = LiveResponse(
+        _attended(run, _frames(run, modes, after), cancel_on_disconnect=cancel_on_disconnect),
+        content_type=f"{CONTENT_TYPE}; charset=utf-8",
+    )
+    response["Cache-Control"] = "no-cache, no-transform"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def wait_response(run: Run, *, cancel_on_disconnect: bool = False) -> LiveResponse:
+    """The run's final values as JSON, after white space that keeps the connection alive.
+
+    The status is sent before the outcome is known: a failed run is `{"__error__": {error, message}, …}`.
+    """
+    response = LiveResponse(
+        _attended(run, _outcome(run), cancel_on_disconnect=cancel_on_disconnect), content_type="application/json"
+    )
+    response["Cache-Control"] = "no-cache, no-transform"
+    response["X-Accel-Buffering"] = "no"
+    return response
+
+
+def ended_response(run: Run) -> LiveResponse:
+    """204, sent when the run has ended."""
+    return LiveResponse(_silence(run), status=204)
+
+
+async def _silence(run: Run) -> AsyncIterator[bytes]:
+    async for _ in _chunks(run, run.after_seq):
+        yield b""
+
+
+async def _attended(run: Run, parts: AsyncIterator[bytes], *, cancel_on_disconnect: bool) -> AsyncIterator[bytes]:
+    """Pass the parts on; if the reader leaves before the end, the run may be cancelled for want of readers."""
+    here = True
+    try:
+        async for part in parts:
+            yield part
+        here = False
+    except StreamCut:
+        here = False
+        raise
+    finally:
+        if here and cancel_on_disconnect:
+            task = asyncio.get_running_loop().create_task(_cancel_unless_read(run))
+            _leavings.add(task)
+            task.add_done_callback(_leavings.discard)
+
+
+async def _cancel_unless_read(run: Run) -> None:
+    """A reader that only lost its connection is back sooner than DISCONNECT_GRACE."""
+    await asyncio.sleep(settings.DISCONNECT_GRACE)
+    if current_hub().closed or current_hub().followers(run.thread_id):
+        return
+    try:
+        await in_database(lifecycle.request_cancel, run.run_id, run.thread_id, CancelAction.INTERRUPT)
+    except Run.DoesNotExist:
+        pass
+    except DatabaseError:
+        logger.exception("run %s could not be cancelled after its reader left", run.run_id)
+
+
+def _chunks(run: Run, after: int) -> AsyncIterator[list[Chunk]]:
+    if run.status in TERMINAL:
+        return read_run(run.run_id, after)
+    return follow_run(run.thread_id, run.run_id, after, silence=settings.STREAM_HEARTBEAT)
+
+
+async def _frames(run: Run, modes: Iterable[str] | None, after: int | None) -> AsyncIterator[bytes]:
+    cursor = run.after_seq if after is None else max(after, run.after_seq)
+    stream = ClassicStream(modes or run.kwargs["stream_mode"], cursor)
+    if run.status in TERMINAL and cursor == run.after_seq and await in_database(oldest_seq, run.run_id) is None:
+        yield await _forgotten(run)
+        return
+    start = run.after_seq if stream.needs_history else cursor
+    async for chunks in _chunks(run, start):
+        yield b"".join(map(stream.render, chunks)) if chunks else HEARTBEAT
+    yield stream.close()
+
+
+async def _forgotten(run: Run) -> bytes:
+    """What is left of a run whose events are not kept any more: that there is a gap, and the thread's state."""
+    left = await in_database(settled, run.run_id)
+    values = orjson.dumps(left.values if left else None)
+    return frame("gap", orjson.dumps({"oldest": None})) + frame("values", values) + frame("end", b"null")
+
+
+async def _outcome(run: Run) -> AsyncIterator[bytes]:
+    values: bytes | None = None
+    async for chunks in _chunks(run, run.after_seq):
+        if not chunks:
+            yield _NEWLINE
+        for chunk in chunks:
+            values = final_values(chunk) or values
+    left = await in_database(settled, run.run_id)
+    if left is None:
+        error = {"error": "NotFound", "message": "The run was deleted."}
+        yield orjson.dumps({"__error__": error, "status": "error", "error": error["message"]})
+    elif left.status is RunStatus.SUCCESS:
+        yield values or orjson.dumps(left.values)
+    elif left.error:
+        yield orjson.dumps({"__error__": left.error, "status": left.status, "error": left.error["message"]})
+    else:
+        yield orjson.dumps(left.values)

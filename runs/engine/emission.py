@@ -1,0 +1,102 @@
+"""What a graph emits, as records of the log."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from langchain_core.messages import BaseMessage, BaseMessageChunk
+
+from runs.engine.encode import encode, message_fields
+from runs.engine.writer import Journal
+from runs.records import Record, now_ms
+
+#: The stream mode of LangGraph that feeds each mode of the API.
+_SOURCES = {
+    "values": "values",
+    "updates": "updates",
+    "messages": "messages",
+    "messages-tuple": "messages",
+    "custom": "custom",
+    "debug": "debug",
+    "tasks": "tasks",
+    "checkpoints": "checkpoints",
+}
+INTERRUPT = "__interrupt__"
+
+Namespace = tuple[str, ...]
+
+
+class Emission:
+    """Records, into a journal, what the modes asked for; remembers the last values in any case."""
+
+    def __init__(self, journal: Journal, modes: Iterable[str]) -> None:
+        self.modes = frozenset(modes)
+        #: The root graph's values as it emitted them last; None before the first.
+        self.values: Any = None
+        self._journal = journal
+        self._announced: set[str | None] = set()
+        self._metadata: tuple[Any, bytes] = (None, b"")
+
+    @property
+    def sources(self) -> list[str]:
+        """The stream modes to run the graph with."""
+        return sorted({"values", *(_SOURCES[mode] for mode in self.modes if mode in _SOURCES)})
+
+    def take(self, namespace: Namespace, source: str, emitted: Any) -> None:
+        """One item of the graph's stream. Raises EventTooLarge."""
+        if source == "messages":
+            self._take_message(namespace, *emitted)
+            return
+        if source == "values" and not namespace:
+            self.values = emitted
+        if source in self.modes:
+            if source in ("debug", "checkpoints"):
+                emitted = _without_internals(emitted)
+            self._append(source, encode(emitted), namespace)
+
+    def take_event(self, event: dict[str, Any]) -> None:
+        """One event of `astream_events`."""
+        self._append("events", encode(_without_internals(event)), ())
+
+    def close(self, waits_for: Iterable[Any]) -> None:
+        """The last values, if they were not recorded as they came, and the interrupts that wait for an answer."""
+        if "values" not in self.modes and self.values is not None:
+            self._append("values", encode(self.values), ())
+        for interrupt in waits_for:
+            self._append("input.requested", encode({"interrupt_id": interrupt.id, "payload": interrupt.value}), ())
+
+    def _take_message(self, namespace: Namespace, message: BaseMessage, metadata: dict[str, Any]) -> None:
+        data = encode(message_fields(message))
+        if "messages-tuple" in self.modes:
+            self._append("messages", b"[%b,%b]" % (data, self._encoded(metadata)), namespace)
+        if "messages" in self.modes:
+            if message.id not in self._announced:
+                self._announced.add(message.id)
+                about = b'{%b:{"metadata":%b}}' % (orjson.dumps(message.id or ""), self._encoded(metadata))
+                self._append("messages/metadata", about, namespace)
+            kind = "partial" if isinstance(message, BaseMessageChunk) else "complete"
+            self._append(f"messages/{kind}", b"[%b]" % data, namespace)
+
+    def _encoded(self, metadata: dict[str, Any]) -> bytes:
+        # All pieces of a message come with one and the same dictionary.
+        known, data = self._metadata
+        if known is not metadata:
+            data = encode(metadata)
+            self._metadata = (metadata, data)
+        return data
+
+    def _append(self, method: str, data: bytes, namespace: Namespace) -> None:
+        self._journal.append(Record(method, data, namespace, now_ms()))
+
+
+def _without_internals(value: Any) -> Any:
+    """`value` without the keys of a config that are LangGraph's or the server's own business."""
+    if isinstance(value, dict):
+        return {
+            key: _without_internals(item)
+            for key, item in value.items()
+            if not (isinstance(key, str) and key.startswith("__") and key != INTERRUPT)
+        }
+    if isinstance(value, list):
+        return [_without_internals(item) for item in value]
+    return value

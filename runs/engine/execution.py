@@ -1,0 +1,249 @@
+"""Executing one attempt of a run: the graph's stream into the journal, then its outcome."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import Command, Send, StateSnapshot
+
+from runs.engine.caller import RunUser
+from runs.engine.checkpoints import WRITER_KEY, FencedSqliteSaver, StaleAttempt, Writer
+from runs.engine.emission import INTERRUPT, Emission
+from runs.engine.encode import EventTooLarge, encode
+from runs.engine.factories import AnyGraph
+from runs.engine.graphs import Registry
+from runs.engine.writer import Journal
+from runs.lifecycle import Attempt, Outcome
+from runs.states import RunStatus
+
+logger = logging.getLogger(__name__)
+
+#: The run on whose behalf code runs.
+current_run: ContextVar[uuid.UUID | None] = ContextVar("current_run", default=None)
+
+_MAX_MESSAGE = 2000
+
+
+class Reason(StrEnum):
+    """Why the host stops an attempt."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+    #: The host drains: the run goes on elsewhere.
+    DRAIN = "drain"
+    #: The claim is another's.
+    LOST = "lost"
+
+
+class Ended(StrEnum):
+    """How an attempt left its engine."""
+
+    #: Its outcome is committed.
+    SETTLED = "settled"
+    #: All it emitted is committed; the run is to be handed back.
+    STOPPED = "stopped"
+    #: The claim is another's; nothing was written any more.
+    LOST = "lost"
+
+
+class Execution:
+    """One attempt in this engine."""
+
+    def __init__(self, attempt: Attempt, journal: Journal, registry: Registry, saver: FencedSqliteSaver) -> None:
+        self.attempt = attempt
+        self.reason: Reason | None = None
+        self._journal = journal
+        self._registry = registry
+        self._saver = saver
+        self._emission = Emission(journal, attempt.kwargs["stream_mode"])
+        self._graph: asyncio.Task[Outcome] | None = None
+        journal.on_lost = lambda: self.stop(Reason.LOST)
+
+    def stop(self, reason: Reason) -> None:
+        """Cancel the graph. The first reason counts; that the claim is lost always does."""
+        if self.reason is None or reason is Reason.LOST:
+            self.reason = reason
+        if self._graph:
+            self._graph.cancel()
+
+    async def run(self) -> Ended:
+        """Execute to the end. Never raises for what the graph does."""
+        current_run.set(self.attempt.run_id)
+        if self.reason is None:
+            self._graph = asyncio.create_task(self._execute())
+            await asyncio.wait({self._graph})
+        outcome = self._outcome()
+        if outcome is None:
+            stopped = self.reason is Reason.DRAIN and await self._journal.flush()
+            return Ended.STOPPED if stopped else Ended.LOST
+        return Ended.SETTLED if await self._journal.finish(outcome) else Ended.LOST
+
+    def _outcome(self) -> Outcome | None:
+        """What to commit; None when the attempt is not to be ended here."""
+        if self.reason is Reason.LOST:
+            return None
+        if self._graph is None or self._graph.cancelled():
+            return self._outcome_of_stop()
+        error = self._graph.exception()
+        if error is None:
+            return self._graph.result()
+        if _is_stale(error):
+            return None
+        logger.info("run %s failed", self.attempt.run_id, exc_info=error)
+        return Outcome(RunStatus.ERROR, error=describe(error), values=self._values())
+
+    def _outcome_of_stop(self) -> Outcome | None:
+        match self.reason:
+            case Reason.CANCEL:
+                return Outcome(RunStatus.INTERRUPTED, values=self._values())
+            case Reason.TIMEOUT:
+                return Outcome(RunStatus.TIMEOUT, error=TIMED_OUT, values=self._values())
+            case Reason.DRAIN:
+                return None
+            case _:
+                cancelled = {"error": "CancelledError", "message": "The graph cancelled itself."}
+                return Outcome(RunStatus.ERROR, error=cancelled, values=self._values())
+
+    async def _execute(self) -> Outcome:
+        attempt, kwargs = self.attempt, self.attempt.kwargs
+        writer = Writer(attempt.thread_id, attempt.position, attempt.attempt)
+        await self._saver.raise_fence(writer)
+        config: RunnableConfig = {
+            **kwargs["config"],
+            "configurable": {**kwargs["config"]["configurable"], WRITER_KEY: writer},
+            "metadata": {**kwargs["config"]["metadata"], "run_attempt": attempt.attempt},
+            "run_id": attempt.run_id,
+        }
+        async with self._registry.open(
+            attempt.graph_id,
+            config,
+            access_context="threads.create_run",
+            checkpointer=self._saver,
+            store=None,
+            context=kwargs["context"],
+            user=RunUser.of(attempt.owner_id),
+        ) as graph:
+            given = await self._input(graph, config)
+            async for namespace, source, emitted in self._stream(graph, given, config):
+                self._emission.take(namespace, source, emitted)
+                await self._journal.room()
+            return await self._conclude(graph, config)
+
+    async def _input(self, graph: AnyGraph, config: RunnableConfig) -> Any:
+        """The graph's input; None when an earlier attempt has got as far as a checkpoint, from which to go on."""
+        if self.attempt.attempt > 1 and await self._has_checkpoint():
+            config["configurable"].pop("checkpoint_id", None)
+            return None
+        return command_of(self.attempt.kwargs["command"]) or self.attempt.kwargs["input"]
+
+    async def _has_checkpoint(self) -> bool:
+        latest = await self._saver.aget_tuple({"configurable": {"thread_id": self.attempt.thread_id}})
+        return latest is not None and latest.metadata.get("run_id") == str(self.attempt.run_id)
+
+    async def _stream(
+        self, graph: AnyGraph, given: Any, config: RunnableConfig
+    ) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
+        kwargs = self.attempt.kwargs
+        options: dict[str, Any] = {
+            "context": kwargs["context"] or None,
+            "stream_mode": self._emission.sources,
+            "subgraphs": True,
+            "interrupt_before": kwargs["interrupt_before"],
+            "interrupt_after": kwargs["interrupt_after"],
+            "durability": kwargs["durability"],
+        }
+        options = {name: value for name, value in options.items() if value is not None}
+        options["subgraphs"] = kwargs["subgraphs"]
+        if "events" in self._emission.modes:
+            async for item in self._stream_events(graph, given, config, options):
+                yield _placed(item)
+            return
+        async for item in graph.astream(given, config, **options):
+            yield _placed(item)
+
+    async def _stream_events(
+        self, graph: AnyGraph, given: Any, config: RunnableConfig, options: dict[str, Any]
+    ) -> AsyncIterator[Any]:
+        root = str(self.attempt.run_id)
+        async for event in graph.astream_events(given, config, version="v2", **options):
+            self._emission.take_event(event)
+            if event["event"] == "on_chain_stream" and event["run_id"] == root:
+                yield event["data"]["chunk"]
+
+    async def _conclude(self, graph: AnyGraph, config: RunnableConfig) -> Outcome:
+        values = self._emission.values
+        snapshot: StateSnapshot | None = None
+        if self._may_wait(graph, values):
+            config["configurable"].pop("checkpoint_id", None)
+            snapshot = await graph.aget_state(config)
+        waits_for = [interrupt for task in snapshot.tasks for interrupt in task.interrupts] if snapshot else []
+        self._emission.close(waits_for)
+        by_task = {task.id: task.interrupts for task in snapshot.tasks if task.interrupts} if snapshot else {}
+        return Outcome(
+            RunStatus.SUCCESS,
+            values=self._values(),
+            interrupts=encode(by_task),
+            waits_for_input=bool(snapshot and snapshot.next),
+        )
+
+    def _may_wait(self, graph: AnyGraph, values: Any) -> bool:
+        """Whether the graph may have stopped before its end."""
+        kwargs = self.attempt.kwargs
+        stops = (
+            kwargs["interrupt_before"]
+            or kwargs["interrupt_after"]
+            or graph.interrupt_before_nodes
+            or graph.interrupt_after_nodes
+        )
+        return bool(stops) or (isinstance(values, dict) and INTERRUPT in values)
+
+    def _values(self) -> bytes | None:
+        values = self._emission.values
+        if isinstance(values, dict) and INTERRUPT in values:
+            values = {key: value for key, value in values.items() if key != INTERRUPT}
+        try:
+            return None if values is None else encode(values)
+        except EventTooLarge:
+            return None
+
+
+TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
+
+
+def _placed(item: Any) -> tuple[tuple[str, ...], str, Any]:
+    """An item of the stream with its namespace, whether or not the graph was asked for subgraphs."""
+    if len(item) == 3:
+        return item[0], item[1], item[2]
+    return (), item[0], item[1]
+
+
+def command_of(body: dict[str, Any] | None) -> Command[Any] | None:
+    """LangGraph's command for that of a request."""
+    if body is None:
+        return None
+    goto = body.get("goto") or ()
+    places = [goto] if isinstance(goto, str | dict) else goto
+    sends = [Send(place["node"], place.get("input")) if isinstance(place, dict) else place for place in places]
+    update = body.get("update")
+    if isinstance(update, list):
+        update = [tuple(pair) for pair in update]
+    return Command(goto=sends, update=update, resume=body.get("resume"))
+
+
+def describe(error: BaseException) -> dict[str, str]:
+    """An error for its run's readers: its type and what it says, never where it happened."""
+    return {"error": type(error).__name__, "message": str(error)[:_MAX_MESSAGE]}
+
+
+def _is_stale(error: BaseException | None) -> bool:
+    """Whether the fence was what stopped the attempt."""
+    while error is not None:
+        if isinstance(error, StaleAttempt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

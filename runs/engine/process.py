@@ -1,0 +1,160 @@
+"""The engine process: forked by the spawner, it lives as long as its pipe to the host.
+
+It has one of two duties. A `runs` engine executes attempts, many on one event loop. A `state` engine answers questions
+about threads; no node runs in it, so it answers while a graph spins.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.conf import settings
+
+from runs.engine import pipe
+from runs.engine.checkpoints import FencedSqliteSaver, open_saver
+from runs.engine.execution import Ended, Execution, Reason
+from runs.engine.graphs import Registry
+from runs.engine.pipe import Duty
+from runs.engine.state import Refused, StateDesk
+from runs.engine.watchdog import Watchdog
+from runs.engine.writer import Journal, Pen
+from runs.langgraph_json import read_config
+from runs.lifecycle import Attempt
+from runs.records import Chunk
+from runs.signals import chunks_committed
+
+#: Threads for nodes that are plain functions.
+_NODE_THREADS = 64
+
+
+def run_engine(connection: socket.socket, duty: Duty) -> None:
+    """Be an engine until the host is gone. Never returns."""
+    # The host decides when an engine ends: a Ctrl-C or a stop of the service reaches every process of the group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    registry = Registry.load(read_config(settings.LANGGRAPH_CONFIG), model=settings.DEERFLOW_MODEL)
+    asyncio.run(_Engine(connection, registry).main(duty))
+    _leave()
+
+
+def _leave() -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
+class _Engine:
+    def __init__(self, connection: socket.socket, registry: Registry) -> None:
+        self._connection = connection
+        self._registry = registry
+        self._sending = threading.Lock()
+        self._executions: dict[tuple[uuid.UUID, uuid.UUID], Execution] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stopped = asyncio.Event()
+
+    async def main(self, duty: Duty) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_default_executor(ThreadPoolExecutor(_NODE_THREADS, thread_name_prefix="node"))
+        Watchdog(self._loop, self._alive).start()
+        self._pen = Pen(self._loop)
+        self._pen.start()
+        chunks_committed.connect(self._on_commit, weak=False)
+        async with open_saver(settings.CHECKPOINTS_PATH) as saver:
+            self._saver: FencedSqliteSaver = saver
+            self._desk = StateDesk(self._registry, saver)
+            self._send("hello", duty=duty, pid=os.getpid(), graphs=self._graphs())
+            threading.Thread(target=self._listen, name="pipe", daemon=True).start()
+            await self._stopped.wait()
+        self._pen.stop()
+
+    def _graphs(self) -> dict[str, str]:
+        """Why each graph can not run; empty when it can."""
+        return {graph_id: "" for graph_id in self._registry.graph_ids} | self._registry.errors
+
+    # Threads of the engine: the pipe's reader, the watchdog and the pen.
+
+    def _listen(self) -> None:
+        while (message := pipe.receive(self._connection)) is not None:
+            self._loop.call_soon_threadsafe(self._on_message, message)
+        # The host is gone. Its runs are taken over from their last checkpoint; what is not written must stay unwritten.
+        os._exit(1)
+
+    def _send(self, kind: str, payload: bytes = b"", **fields: Any) -> None:
+        data = pipe.pack(kind, payload, **fields)
+        try:
+            with self._sending:
+                self._connection.sendall(data)
+        except OSError:
+            os._exit(1)
+
+    def _alive(self, stalled_by: uuid.UUID | None) -> None:
+        self._send("alive", stalled_by=stalled_by)
+
+    def _on_commit(self, chunks: list[Chunk], **_: object) -> None:
+        for chunk in chunks:
+            self._send("chunk", chunk.payload, at=chunk[:4])
+
+    # The event loop.
+
+    def _on_message(self, message: pipe.Message) -> None:
+        match message.kind:
+            case "start":
+                self._start(_attempt(message.fields["attempt"]))
+            case "cancel":
+                self._cancel(message.fields)
+            case "call":
+                self._spawn(self._answer(**message.fields))
+            case "stop":
+                self._stopped.set()
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _start(self, attempt: Attempt) -> None:
+        journal = Journal(self._pen, attempt.run_id, attempt.claim, attempt.thread_id)
+        execution = Execution(attempt, journal, self._registry, self._saver)
+        self._executions[attempt.run_id, attempt.claim] = execution
+        self._spawn(self._execute(execution))
+
+    async def _execute(self, execution: Execution) -> None:
+        attempt = execution.attempt
+        ended = Ended.LOST
+        try:
+            ended = await execution.run()
+        finally:
+            del self._executions[attempt.run_id, attempt.claim]
+            self._send("done", run_id=attempt.run_id, claim=attempt.claim, ended=ended)
+
+    def _cancel(self, fields: dict[str, Any]) -> None:
+        key = (uuid.UUID(fields["run_id"]), uuid.UUID(fields["claim"]))
+        if execution := self._executions.get(key):
+            execution.stop(Reason(fields["reason"]))
+
+    async def _answer(self, call_id: int, method: str, params: dict[str, Any]) -> None:
+        try:
+            payload = await self._desk.answer(method, params)
+        except Refused as exc:
+            self._send("answer", call_id=call_id, status=exc.status, detail=exc.detail)
+        else:
+            self._send("answer", payload, call_id=call_id, status=200, detail="")
+
+
+def _attempt(fields: dict[str, Any]) -> Attempt:
+    """The attempt of a `start` message."""
+    owner_id = fields["owner_id"]
+    return Attempt(
+        **{
+            **fields,
+            "run_id": uuid.UUID(fields["run_id"]),
+            "claim": uuid.UUID(fields["claim"]),
+            "owner_id": owner_id and uuid.UUID(owner_id),
+        }
+    )

@@ -1,0 +1,142 @@
+"""The engine's pen: one thread that writes the records of all runs, as many at a time as have gathered.
+
+A flush starts as soon as the last one has committed: an event of an idle engine waits for one commit, and under load
+the batches grow by themselves.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+
+from django.db import DatabaseError, connection
+
+from runs.lifecycle import Outcome, Write, write
+from runs.records import Record
+
+logger = logging.getLogger(__name__)
+
+#: How many records of a run may wait before its graph has to.
+ROOM = 2000
+_RETRY_SECONDS = 0.5
+
+
+class Journal:
+    """The records of one attempt on their way into the log. Used from the engine's loop."""
+
+    def __init__(self, pen: "Pen", run_id: uuid.UUID, claim: uuid.UUID, thread_id: str) -> None:
+        self.run_id = run_id
+        self.claim = claim
+        self.thread_id = thread_id
+        #: Called on the loop when the claim was found to be another's.
+        self.on_lost: Callable[[], None] = lambda: None
+        self.lost = False
+        self._pen = pen
+        self._records: deque[Record] = deque()
+        self._queued = False
+        self._outcome: Outcome | None = None
+        self._flushed = asyncio.Event()
+
+    def append(self, record: Record) -> None:
+        self._records.append(record)
+        self._queue()
+
+    async def room(self) -> None:
+        """Wait while too many records are on their way."""
+        while len(self._records) > ROOM and not self.lost:
+            self._flushed.clear()
+            await self._flushed.wait()
+
+    async def finish(self, outcome: Outcome) -> bool:
+        """Write the outcome after all records. True when it was committed, False when the claim was lost."""
+        self._outcome = outcome
+        return await self.flush()
+
+    async def flush(self) -> bool:
+        """Wait until all that was appended is committed; False when the claim was lost."""
+        self._queue()
+        while (self._records or self._queued or self._outcome) and not self.lost:
+            self._flushed.clear()
+            await self._flushed.wait()
+        return not self.lost
+
+    def _queue(self) -> None:
+        if not self._queued:
+            self._queued = True
+            self._pen.queue.put(self)
+
+    def take(self) -> Write:
+        """What is to be written now. Called by the pen's thread."""
+        outcome = self._outcome
+        records = []
+        while self._records:
+            records.append(self._records.popleft())
+        return Write(self.run_id, self.claim, self.thread_id, records, outcome)
+
+    def written(self, item: Write, lost: bool) -> None:
+        """Called on the loop after the commit that held `item`."""
+        if item.outcome:
+            self._outcome = None
+        self._queued = False
+        if lost:
+            self.lost = True
+            self.on_lost()
+        elif self._records or self._outcome:
+            self._queue()
+        self._flushed.set()
+
+
+class Pen:
+    """The writing thread. It never gives up on a batch: while the database does not take it, runs wait."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.queue: queue.SimpleQueue[Journal | None] = queue.SimpleQueue()
+        self._loop = loop
+        self._thread = threading.Thread(target=self._run, name="pen", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what was queued, and end."""
+        self.queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (journals := self._gather()) is not None:
+            batch = [journal.take() for journal in journals]
+            chunks = self._write(batch)
+            self._loop.call_soon_threadsafe(_tell, journals, batch, [chunk is None for chunk in chunks])
+        connection.close()
+
+    def _gather(self) -> list[Journal] | None:
+        """All journals that have something to write; None at the end."""
+        first = self.queue.get()
+        if first is None:
+            return None
+        journals = [first]
+        while not self.queue.empty():
+            journal = self.queue.get()
+            if journal is None:
+                self.queue.put(None)
+                break
+            journals.append(journal)
+        return journals
+
+    def _write(self, batch: list[Write]) -> list[object]:
+        while True:
+            try:
+                return list(write(batch))
+            except DatabaseError:
+                logger.exception("the log could not be written; trying again")
+                connection.close()
+                time.sleep(_RETRY_SECONDS)
+
+
+def _tell(journals: list[Journal], batch: list[Write], lost: list[bool]) -> None:
+    for journal, item, gone in zip(journals, batch, lost, strict=True):
+        journal.written(item, gone)

@@ -1,0 +1,294 @@
+"""The host: claims runs for its engines, renews their leases, and sees that limits and cancellations are obeyed."""
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError
+
+from runs import calls, lifecycle
+from runs.database import in_database
+from runs.engine import pipe
+from runs.host import chores
+from runs.host.engine import Engine
+from runs.host.pool import Pool
+from runs.langgraph_json import read_config
+from runs.lifecycle import Attempt, Outcome, Write
+from runs.log import current_hub
+from runs.models import Run
+from runs.records import Chunk
+from runs.signals import cancel_requested, runs_pending, threads_deleted
+from runs.states import RunStatus
+
+logger = logging.getLogger(__name__)
+
+Key = tuple[uuid.UUID, uuid.UUID]
+
+_TICK_SECONDS = 1.0
+_POLICE_SECONDS = 0.5
+_CHORES_SECONDS = 10.0
+_TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """An attempt that this host has claimed."""
+
+    attempt: Attempt
+    engine: Engine
+    #: When its time is up, by the monotonic clock.
+    deadline: float
+    #: Why the engine was told to stop it, and since when it has not obeyed.
+    reason: str = ""
+    disobeyed_since: float = 0.0
+    #: The host ended the run itself; only its remains are left in the engine.
+    settled: bool = False
+
+    @property
+    def key(self) -> Key:
+        return self.attempt.run_id, self.attempt.claim
+
+
+class Host:
+    """One for each process that has engines; lives on that process's event loop."""
+
+    def __init__(self) -> None:
+        # Unique for each start: a new process is never taken for the one that died.
+        self.name = f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._pool = Pool(self._on_message, self._on_engine_end)
+        self._held: dict[Key, Held] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._pending = asyncio.Event()
+        self._cancels = asyncio.Event()
+        self._deleted = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._draining = False
+
+    # Life.
+
+    async def start(self, *, alone: bool) -> None:
+        """Begin to work. `alone`: no other host works on this database, so every running run is an orphan."""
+        self._loop = asyncio.get_running_loop()
+        graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
+        await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""))
+        if alone:
+            await in_database(_release_orphans)
+        self._connect()
+        calls.install(self._pool.call)
+        self._pool.start(run_engines=settings.ENGINE_PROCESSES)
+        self._spawn(self._forever(self._dispatch, self._pending, _TICK_SECONDS))
+        self._spawn(self._forever(self._check_leases, self._cancels, settings.HEARTBEAT_SECONDS))
+        self._spawn(self._forever(self._reap, None, settings.REAP_SECONDS))
+        self._spawn(self._forever(self._police, None, _POLICE_SECONDS))
+        self._spawn(self._forever(self._do_chores, self._deleted, _CHORES_SECONDS))
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more runs, give the running ones so long, hand the others back."""
+        self._draining = True
+        await self._until_idle(seconds)
+        for held in list(self._held.values()):
+            self._stop(held, "drain")
+        await self._until_idle(settings.CANCEL_GRACE)
+
+    async def stop(self) -> None:
+        """End the engines; what they still held is handed back."""
+        self._draining = True
+        left = [held.key for held in self._held.values() if not held.settled]
+        self._held.clear()
+        calls.install(None)
+        for task in self._tasks:
+            task.cancel()
+        await self._pool.stop()
+        await in_database(lifecycle.release, left, crashed=False)
+
+    def _connect(self) -> None:
+        """Be woken by what this process commits. Signals come in the thread that committed."""
+        wakes = {runs_pending: self._pending, cancel_requested: self._cancels, threads_deleted: self._deleted}
+        for signal, event in wakes.items():
+            signal.connect(lambda event=event, **_: self._wake(event), weak=False)
+
+    def _wake(self, event: asyncio.Event) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(event.set)
+
+    async def _until_idle(self, seconds: float) -> None:
+        while self._held:
+            self._idle.clear()
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._idle.wait()
+            except TimeoutError:
+                return
+            seconds -= time.monotonic() - began
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _forever(self, work: Callable[[], Awaitable[None]], wake: asyncio.Event | None, seconds: float) -> None:
+        """Do `work` at each wake and at least every so many seconds; an absent database only delays it."""
+        wake = wake or asyncio.Event()
+        while True:
+            try:
+                await work()
+            except DatabaseError:
+                logger.exception("the database did not take the host's %s", work.__name__)
+                await asyncio.sleep(_TICK_SECONDS)
+            try:
+                async with asyncio.timeout(seconds):
+                    await wake.wait()
+            except TimeoutError:
+                pass
+            wake.clear()
+
+    # Dispatch.
+
+    async def _dispatch(self) -> None:
+        while not self._draining and (engine := self._pool.with_room()):
+            room = settings.ENGINE_CONCURRENCY - len(engine.held)
+            attempts = await in_database(lifecycle.claim, self.name, room)
+            for attempt in attempts:
+                if attempt.crashes + 1 >= settings.MAX_ATTEMPTS:
+                    self._spawn(self._hand_alone(attempt))
+                else:
+                    self._hand(attempt, engine)
+            if len(attempts) < room:
+                return
+
+    def _hand(self, attempt: Attempt, engine: Engine) -> None:
+        held = Held(attempt, engine, deadline=time.monotonic() + settings.RUN_TIMEOUT)
+        self._held[held.key] = held
+        engine.held.add(held.key)
+        engine.send("start", attempt=attempt)
+
+    async def _hand_alone(self, attempt: Attempt) -> None:
+        """The last attempt of a run that took its engines with it, or was in bad company: an engine for it alone."""
+        try:
+            engine = await self._pool.solo()
+        except OSError:
+            await in_database(lifecycle.release, [(attempt.run_id, attempt.claim)], crashed=True)
+            return
+        self._hand(attempt, engine)
+
+    # What engines say.
+
+    def _on_message(self, engine: Engine, message: pipe.Message) -> None:
+        match message.kind:
+            case "chunk":
+                self._spawn(current_hub().ring([Chunk(*message.fields["at"], message.payload)]))
+            case "done":
+                key = uuid.UUID(message.fields["run_id"]), uuid.UUID(message.fields["claim"])
+                self._on_done(key, message.fields["ended"])
+            case "hello":
+                self._spawn(in_database(chores.register_graphs, engine.graphs))
+                self._pending.set()
+
+    def _on_done(self, key: Key, ended: str) -> None:
+        held = self._held.get(key)
+        if held is None:
+            return
+        self._let_go(held)
+        if ended == "stopped":
+            self._spawn(in_database(lifecycle.release, [key], crashed=False))
+        if held.engine.solo:
+            held.engine.send("stop")
+        self._pending.set()
+
+    def _let_go(self, held: Held) -> None:
+        self._held.pop(held.key, None)
+        held.engine.held.discard(held.key)
+        if not self._held:
+            self._idle.set()
+
+    async def _on_engine_end(self, engine: Engine) -> None:
+        """Its runs go on at once from their checkpoints: the host saw it end and need not wait for a lease."""
+        lost = [held for held in self._held.values() if held.engine is engine]
+        for held in lost:
+            self._let_go(held)
+        left = [held.key for held in lost if not held.settled]
+        if left:
+            await in_database(lifecycle.release, left, crashed=not engine.killed)
+        self._pending.set()
+
+    # Leases, limits, cancellations.
+
+    async def _check_leases(self) -> None:
+        """Renew the leases; stop what was cancelled, and what is not this host's any more."""
+        claims = [held.key for held in self._held.values() if not held.settled]
+        kept = await in_database(lifecycle.heartbeat, claims)
+        for key in claims:
+            held = self._held.get(key)
+            if held and key not in kept:
+                self._stop(held, "lost")
+            elif held and kept[key]:
+                self._stop(held, "cancel")
+
+    async def _reap(self) -> None:
+        await in_database(lifecycle.reap)
+
+    def _stop(self, held: Held, reason: str) -> None:
+        if held.reason in ("", "drain"):
+            held.reason = reason
+            held.disobeyed_since = time.monotonic()
+            held.engine.send("cancel", run_id=held.attempt.run_id, claim=held.attempt.claim, reason=reason)
+
+    async def _police(self) -> None:
+        now = time.monotonic()
+        for held in list(self._held.values()):
+            stalled_by = held.engine.stalled_by
+            if stalled_by and stalled_by != held.attempt.run_id:
+                # Another run keeps it from going on, and from obeying.
+                held.deadline += _POLICE_SECONDS
+                if held.reason and now - held.disobeyed_since > settings.CANCEL_GRACE:
+                    await self._settle(held)
+            elif not held.reason and now > held.deadline:
+                self._stop(held, "timeout")
+            elif held.reason and now - held.disobeyed_since > settings.CANCEL_GRACE:
+                await self._settle(held)
+                logger.warning("run %s does not stop: its engine is replaced", held.attempt.run_id)
+                held.engine.kill()
+
+    async def _settle(self, held: Held) -> None:
+        """End a run that its engine does not end. Whatever it still does is not written: its claim is gone."""
+        if held.settled or held.reason not in ("cancel", "timeout"):
+            return
+        if held.reason == "cancel":
+            outcome = Outcome(RunStatus.INTERRUPTED)
+        else:
+            outcome = Outcome(RunStatus.TIMEOUT, error=_TIMED_OUT)
+        held.settled = True
+        attempt = held.attempt
+        await in_database(
+            lifecycle.write, [Write(attempt.run_id, attempt.claim, attempt.thread_id, outcome=outcome)]
+        )
+
+    # Chores.
+
+    async def _do_chores(self) -> None:
+        await in_database(chores.expire_temporary_threads)
+        await in_database(chores.prune_events)
+        busy = {held.attempt.thread_id for held in self._held.values()}
+        for thread_id in await in_database(chores.purges):
+            if thread_id in busy:
+                continue
+            try:
+                await self._pool.call("purge", {"thread_id": thread_id})
+            except (calls.NoEngine, TimeoutError):
+                return
+            await in_database(chores.purged, thread_id)
+
+
+def _release_orphans() -> None:
+    """Give up every run that is running: whoever ran it is gone."""
+    running = Run.objects.filter(status=RunStatus.RUNNING)
+    lifecycle.release(list(running.values_list("run_id", "claim")), crashed=True)

@@ -1,0 +1,33 @@
+"""The life of a run, and the only writer of run and thread status.
+
+Every change of status locks the thread first (on SQLite: the whole database, because every transaction here is
+`BEGIN IMMEDIATE`) and is a conditional update: whoever changes no row has lost the race and writes nothing. News of
+what was committed goes out by `runs.signals`.
+"""
+
+from runs.lifecycle.append import Outcome, Write, lock_threads, write
+from runs.lifecycle.cancel import CancelResult, request_cancel
+from runs.lifecycle.claim import Attempt, claim, heartbeat
+from runs.lifecycle.create import ThreadBusy, add_run, reserve_position, state_changed
+from runs.lifecycle.delete import delete_run, delete_thread
+from runs.lifecycle.release import reap, release
+
+__all__ = [
+    "Attempt",
+    "CancelResult",
+    "Outcome",
+    "ThreadBusy",
+    "Write",
+    "add_run",
+    "claim",
+    "delete_run",
+    "delete_thread",
+    "heartbeat",
+    "lock_threads",
+    "reap",
+    "release",
+    "request_cancel",
+    "reserve_position",
+    "state_changed",
+    "write",
+]

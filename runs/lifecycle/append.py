@@ -1,0 +1,185 @@
+"""Appending to the event log, and finishing runs: one transaction for any number of them."""
+
+import uuid
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import orjson
+from django.db import connection, transaction
+from django.utils import timezone
+
+from runs.models import EventChunk, Run, Thread
+from runs.records import Chunk, Record, compress, pack, record
+from runs.signals import chunks_committed, runs_pending
+from runs.states import RunStatus, sources, thread_status_after
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ends. `values` and `interrupts` are JSON; None leaves what the thread has."""
+
+    status: RunStatus
+    error: dict[str, str] | None = None
+    values: bytes | None = None
+    interrupts: bytes | None = None
+    #: The graph stopped at an interrupt of its own.
+    waits_for_input: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What one attempt wants written: its next records, and its outcome once it has one."""
+
+    run_id: uuid.UUID
+    claim: uuid.UUID
+    thread_id: str
+    records: list[Record] = field(default_factory=list)
+    outcome: Outcome | None = None
+
+
+def write(batch: Sequence[Write]) -> list[Chunk | None]:
+    """Append and finish in one transaction; announce it after the commit.
+
+    Answers in the order of `batch`: the chunk that was appended, or None when the claim is not the row's any more and
+    nothing of that entry was written. A run whose cancellation was accepted ends `interrupted`, whatever its outcome.
+    """
+    with transaction.atomic():
+        lock_threads({item.thread_id for item in batch})
+        held = _held_claims(batch)
+        chunks = [_write_one(item, held[item.run_id]) if item.run_id in held else None for item in batch]
+        insert_chunks([chunk for chunk in chunks if chunk])
+    announce([chunk for chunk in chunks if chunk])
+    if any(item.outcome for item in batch):
+        announce_pending()
+    return chunks
+
+
+def _held_claims(batch: Sequence[Write]) -> dict[uuid.UUID, str]:
+    """The cancel action of each run in `batch` that its writer still holds."""
+    claims = {item.run_id: item.claim for item in batch}
+    rows = Run.objects.filter(run_id__in=claims, status=RunStatus.RUNNING).values_list(
+        "run_id", "claim", "cancel_action"
+    )
+    return {run_id: action for run_id, claim, action in rows if claims[run_id] == claim}
+
+
+def _write_one(item: Write, cancel_action: str) -> Chunk:
+    if item.outcome is None:
+        return number(item.thread_id, item.run_id, item.records)
+    outcome = item.outcome
+    if cancel_action:
+        outcome = replace(outcome, status=RunStatus.INTERRUPTED, error=None, waits_for_input=False)
+    return finish(item.run_id, item.thread_id, outcome, item.records)
+
+
+def finish(run_id: uuid.UUID, thread_id: str, outcome: Outcome, records: Sequence[Record] = ()) -> Chunk:
+    """End a run whose thread is locked and whose right to end was checked; `end` is its last event."""
+    now = timezone.now()
+    ended = Run.objects.filter(run_id=run_id, status__in=sources(outcome.status)).update(
+        status=outcome.status, error=outcome.error, claim=None, lease_until=None, ended_at=now, updated_at=now
+    )
+    if not ended:
+        raise RuntimeError(f"run {run_id} can not become {outcome.status}")
+    return _number_and_settle(thread_id, run_id, [*records, *_closing_records(outcome)], outcome)
+
+
+def _closing_records(outcome: Outcome) -> list[Record]:
+    closing = []
+    if outcome.error:
+        closing.append(record("error", outcome.error))
+    if outcome.status is RunStatus.INTERRUPTED:
+        closing.append(record("cancel"))
+    closing.append(record("end", {"status": outcome.status}))
+    return closing
+
+
+def lock_threads(thread_ids: Collection[str], *, skip_locked: bool = False) -> Collection[str]:
+    """Hold these threads until the transaction ends, in one order for everybody so that nobody waits in a ring.
+
+    Answers the ids that are held; with `skip_locked`, those that somebody else holds are left out.
+    """
+    if not connection.features.has_select_for_update:
+        return thread_ids
+    threads = Thread.objects.filter(pk__in=thread_ids).order_by("pk").select_for_update(skip_locked=skip_locked)
+    return list(threads.values_list("pk", flat=True))
+
+
+def number(thread_id: str, run_id: uuid.UUID, records: Sequence[Record]) -> Chunk:
+    """Take the next numbers of the thread for these records."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE runs_thread SET last_seq = last_seq + %s WHERE thread_id = %s RETURNING last_seq",
+            [len(records), thread_id],
+        )
+        (last_seq,) = cursor.fetchone()
+    return Chunk(thread_id, str(run_id), last_seq - len(records) + 1, last_seq, pack(records))
+
+
+# The thread of an ended run takes its status from the run unless another one is active.
+_SETTLE = """
+UPDATE runs_thread SET
+    last_seq = last_seq + %s,
+    status = CASE WHEN EXISTS (
+        SELECT 1 FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id
+        AND runs_run.status IN ('pending', 'running')
+    ) THEN 'busy' ELSE %s END,
+    "values" = COALESCE(%s, "values"),
+    interrupts = COALESCE(%s, interrupts),
+    error = %s,
+    updated_at = %s,
+    state_updated_at = CASE WHEN %s THEN %s ELSE state_updated_at END
+WHERE thread_id = %s RETURNING last_seq
+"""
+
+
+def _number_and_settle(thread_id: str, run_id: uuid.UUID, records: Sequence[Record], outcome: Outcome) -> Chunk:
+    status = thread_status_after(outcome.status, waits_for_input=outcome.waits_for_input)
+    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _SETTLE,
+            [
+                len(records),
+                status,
+                _json(outcome.values),
+                _json(outcome.interrupts),
+                _json(orjson.dumps(outcome.error) if outcome.error else None),
+                now,
+                outcome.values is not None,
+                now,
+                thread_id,
+            ],
+        )
+        (last_seq,) = cursor.fetchone()
+    return Chunk(thread_id, str(run_id), last_seq - len(records) + 1, last_seq, pack(records))
+
+
+def _json(data: bytes | None) -> str | None:
+    return None if data is None else data.decode()
+
+
+def insert_chunks(chunks: Iterable[Chunk]) -> None:
+    """Store these chunks, in the transaction that numbered them."""
+    EventChunk.objects.bulk_create(
+        EventChunk(
+            thread_id=chunk.thread_id,
+            run_id=uuid.UUID(chunk.run_id),
+            first_seq=chunk.first_seq,
+            last_seq=chunk.last_seq,
+            payload=compress(chunk.payload),
+        )
+        for chunk in chunks
+        if chunk.payload
+    )
+
+
+def announce(chunks: Sequence[Chunk]) -> None:
+    """Tell this process of committed chunks."""
+    told = [chunk for chunk in chunks if chunk.payload]
+    if told:
+        chunks_committed.send(sender=EventChunk, chunks=told)
+
+
+def announce_pending() -> None:
+    """Tell this process that there may be runs to claim."""
+    runs_pending.send(sender=Run)

@@ -1,0 +1,54 @@
+"""Cancelling: a row first, then a wake-up."""
+
+import uuid
+from enum import Enum
+
+from django.db import transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from runs.lifecycle.append import Outcome, announce, announce_pending, finish, insert_chunks, lock_threads
+from runs.models import Run
+from runs.signals import cancel_requested
+from runs.states import TERMINAL, CancelAction, RunStatus
+
+
+class CancelResult(Enum):
+    #: A pending run: it is `interrupted` already.
+    SETTLED = "settled"
+    #: A running run: its host will end it as `interrupted`.
+    REQUESTED = "requested"
+    #: It was cancelled before.
+    ALREADY = "already"
+    #: It ended otherwise.
+    FINISHED = "finished"
+
+
+def request_cancel(run_id: uuid.UUID, thread_id: str, action: CancelAction) -> CancelResult:
+    """Ask a run to stop; the first action asked for wins. Raises Run.DoesNotExist."""
+    with transaction.atomic():
+        lock_threads([thread_id])
+        return cancel_in_transaction(Run.objects.get(run_id=run_id), action)
+
+
+def cancel_in_transaction(run: Run, action: CancelAction) -> CancelResult:
+    """`request_cancel` for a run that was read after its thread was locked."""
+    if run.status in TERMINAL:
+        return CancelResult.ALREADY if run.status == RunStatus.INTERRUPTED else CancelResult.FINISHED
+    if run.status == RunStatus.PENDING:
+        _finish_pending(run, action)
+        return CancelResult.SETTLED
+    if not run.cancel_action:
+        Run.objects.filter(run_id=run.run_id, cancel_action="").update(
+            cancel_action=action, cancel_requested_at=Now(), updated_at=timezone.now()
+        )
+    transaction.on_commit(lambda: cancel_requested.send(sender=Run))
+    return CancelResult.REQUESTED
+
+
+def _finish_pending(run: Run, action: CancelAction) -> None:
+    Run.objects.filter(run_id=run.run_id).update(cancel_action=action, cancel_requested_at=Now())
+    chunk = finish(run.run_id, run.thread_id, Outcome(RunStatus.INTERRUPTED))
+    insert_chunks([chunk])
+    transaction.on_commit(lambda: announce([chunk]))
+    transaction.on_commit(announce_pending)

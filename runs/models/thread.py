@@ -1,0 +1,61 @@
+from typing import Self
+
+from django.db import models
+from django.db.models import Q
+
+from accounts.tenancy import Tenant, TenantModel, TenantQuerySet
+from runs.states import ThreadStatus
+
+
+class ThreadQuerySet(TenantQuerySet["Thread"]):
+    def for_tenant(self, tenant: Tenant) -> Self:
+        """The tenant's own threads and those shared with its organisation."""
+        return super().for_tenant(tenant).filter(Q(owner_id=tenant.user_id) | Q(shared=True))
+
+
+class Thread(TenantModel):
+    """The durable state of a conversation. Its checkpoints live in the checkpointer, under the same id."""
+
+    thread_id = models.CharField(primary_key=True, max_length=64)
+    #: Visible to everybody in the organisation.
+    shared = models.BooleanField(default=False)
+    #: Made for one stateless run; deleted with everything some time after that run has ended.
+    temporary = models.BooleanField(default=False)
+    status = models.CharField(max_length=16, choices=ThreadStatus.choices, default=ThreadStatus.IDLE)
+    #: The graph that ran last; empty before the first run.
+    graph_id = models.CharField(max_length=64, blank=True, default="")
+    metadata = models.JSONField(default=dict, blank=True)
+    config = models.JSONField(default=dict, blank=True)
+    #: The state's values after the last run or update; null before the first.
+    values = models.JSONField(null=True, blank=True)
+    #: Pending interrupts by task.
+    interrupts = models.JSONField(default=dict, blank=True)
+    error = models.JSONField(null=True, blank=True)
+    #: The number of the last event.
+    last_seq = models.BigIntegerField(default=0)
+    #: The position of the last run or state update; orders and fences them.
+    last_position = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField()
+    state_updated_at = models.DateTimeField()
+
+    objects = ThreadQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["organization", "owner", "-updated_at"]),
+            models.Index(fields=["updated_at"], condition=Q(temporary=True), name="thread_temporary"),
+        ]
+
+    def __str__(self) -> str:
+        return self.thread_id
+
+
+class Purge(models.Model):
+    """A deleted thread whose checkpoints are still to be deleted. Until then its id can not be taken again."""
+
+    thread_id = models.CharField(primary_key=True, max_length=64)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return self.thread_id

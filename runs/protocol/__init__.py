@@ -1,0 +1,1 @@
+"""Wire formats of the LangGraph Agent Server: pure functions and values, without database or network."""

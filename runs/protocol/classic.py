@@ -1,0 +1,102 @@
+"""The classic stream of a run: what `runs.stream` and `runs.join_stream` of the LangGraph SDKs read.
+
+Every record becomes at most one frame, whose `id` is the record's number, so a client that comes back with the last id
+it has seen gets exactly the rest.
+"""
+
+from collections.abc import Iterable
+
+import orjson
+
+from runs.protocol.messages import MessageAssembly
+from runs.protocol.sse import frame
+from runs.records import Chunk, Record, parse_head, record, unpack
+
+#: Records that every reader gets, whatever modes it asked for.
+_CONTROL = frozenset({"metadata", "error", "cancel", "end"})
+
+#: Which records a stream mode shows.
+_SHOWN = {
+    "values": {"values"},
+    "updates": {"updates"},
+    "messages": {"messages/metadata", "messages/partial", "messages/complete"},
+    "messages-tuple": {"messages"},
+    "custom": {"custom"},
+    "debug": {"debug"},
+    "tasks": {"tasks"},
+    "checkpoints": {"checkpoints"},
+    "events": {"events"},
+}
+STREAM_MODES = frozenset(_SHOWN)
+
+
+class ClassicStream:
+    """Renders the chunks of one run for one reader.
+
+    It must see the run's records from the first one on when the reader wants whole messages (mode `messages`), since
+    each of those frames holds all the text so far: see `needs_history`.
+    """
+
+    def __init__(self, modes: Iterable[str], after: int = 0) -> None:
+        self._shown = _CONTROL.union(*(_SHOWN[mode] for mode in modes))
+        self._after = after
+        self._messages = MessageAssembly()
+        self.ended = False
+
+    @property
+    def needs_history(self) -> bool:
+        return "messages/partial" in self._shown
+
+    def render(self, chunk: Chunk) -> bytes:
+        """The frames of those records that the reader wants and has not seen."""
+        lines = chunk.payload.split(b"\n")
+        frames = []
+        for i in range(0, len(lines), 2):
+            seq = chunk.first_seq + i // 2
+            shown = self._render_one(lines[i], lines[i + 1])
+            if shown is not None and seq > self._after:
+                frames.append(b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n" % (*shown, seq))
+        return b"".join(frames)
+
+    def _render_one(self, head: bytes, data: bytes) -> tuple[bytes, bytes] | None:
+        method, _, where = head.split(b" ", 2)
+        name = method.decode()
+        if name not in self._shown:
+            return None
+        if name == "messages/partial":
+            data = self._messages.add(data)
+        elif name == "end":
+            self.ended = True
+            data = b"null"
+        if where != b"[]":
+            method = b"|".join([method, *(part.encode() for part in parse_head(head).namespace)])
+        return method, data
+
+    def gap(self, oldest: int | None) -> bytes:
+        """Says that events between the reader's cursor and `oldest` are not kept any more."""
+        return frame("gap", orjson.dumps({"oldest": oldest}))
+
+    def close(self) -> bytes:
+        """What ends the stream when the log has no `end` for it any more."""
+        return b"" if self.ended else frame("end", b"null")
+
+
+def final_values(chunk: Chunk) -> bytes | None:
+    """The JSON of the last root `values` in a chunk."""
+    found = None
+    for _, item in unpack(chunk):
+        if item.method == "values" and not item.namespace:
+            found = item.data
+    return found
+
+
+def first_of(chunk: Chunk, method: str) -> Record | None:
+    for _, item in unpack(chunk):
+        if item.method == method:
+            return item
+    return None
+
+
+def metadata_record(run_id: str, attempt: int) -> Record:
+    """The first event of an attempt."""
+    return record("metadata", {"run_id": run_id, "attempt": attempt})

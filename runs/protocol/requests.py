@@ -1,0 +1,186 @@
+"""What a client may ask for, checked: the bodies of the LangGraph API.
+
+A field that is not known here is an error that names it; nothing is dropped. `None` means that the client did not say.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from runs.identifiers import is_thread_id, is_uuid
+from runs.states import MultitaskStrategy
+
+StreamMode = Literal[
+    "values", "messages", "messages-tuple", "updates", "custom", "debug", "tasks", "checkpoints", "events"
+]
+Json = dict[str, Any]
+NodeNames = Literal["*"] | list[Annotated[str, StringConstraints(max_length=255)]]
+
+#: Keys of `config.configurable` that only the server sets.
+_RESERVED = frozenset(
+    {"run_id", "user_id", "organization_id", "assistant_id", "graph_id", "run_attempt", "checkpoint_ns"}
+)
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _check_thread_id(value: str | None) -> str | None:
+    if value is not None and not is_thread_id(value):
+        raise ValueError("must be a UUID, or 1 to 64 letters, digits, '_' and '-'")
+    return value
+
+
+def _check_uuid(value: str | None) -> str | None:
+    if value is not None and not is_uuid(value):
+        raise ValueError("must be a UUID")
+    return value
+
+
+class Send(Body):
+    node: str
+    input: Any = None
+
+
+class CommandBody(Body):
+    resume: Any = None
+    update: Json | list[tuple[str, Any]] | None = None
+    goto: str | Send | list[str | Send] | None = None
+
+
+class CheckpointBody(Body):
+    thread_id: str | None = None
+    checkpoint_id: str | None = Field(default=None, max_length=255)
+    checkpoint_ns: str | None = Field(default=None, max_length=1024)
+    checkpoint_map: Json | None = None
+
+
+class ConfigBody(Body):
+    tags: list[Annotated[str, StringConstraints(max_length=255)]] | None = Field(default=None, max_length=100)
+    recursion_limit: int | None = Field(default=None, ge=1, le=10_000)
+    max_concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    run_name: str | None = Field(default=None, max_length=255)
+    configurable: Json | None = None
+    metadata: Json | None = None
+
+    @field_validator("configurable")
+    @classmethod
+    def _no_reserved_keys(cls, value: Json | None) -> Json | None:
+        for key in value or {}:
+            if key in _RESERVED or key.startswith(("__", "langgraph_")):
+                raise ValueError(f"'{key[:100]}' is set by the server")
+        if value and "thread_id" in value and not isinstance(value["thread_id"], str | None):
+            raise ValueError("'thread_id' must be a string")
+        return value
+
+
+class RunRequest(Body):
+    """A run, on a thread or stateless."""
+
+    assistant_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    input: Any = None
+    command: CommandBody | None = None
+    metadata: Json | None = None
+    config: ConfigBody | None = None
+    context: Json | None = None
+    checkpoint_id: str | None = Field(default=None, max_length=255)
+    checkpoint: CheckpointBody | None = None
+    interrupt_before: NodeNames | None = None
+    interrupt_after: NodeNames | None = None
+    stream_mode: StreamMode | Annotated[list[StreamMode], Field(max_length=16)] | None = None
+    stream_subgraphs: bool | None = None
+    stream_resumable: bool | None = None
+    on_disconnect: Literal["cancel", "continue"] | None = None
+    on_completion: Literal["delete", "keep"] | None = None
+    multitask_strategy: Literal["reject", "enqueue", "interrupt"] | None = None
+    if_not_exists: Literal["create", "reject"] | None = None
+    after_seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600, strict=False)] | None = None
+    durability: Literal["sync", "async", "exit"] | None = None
+    checkpoint_during: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> Self:
+        if self.command is not None and self.input is not None:
+            raise ValueError("'input' and 'command' exclude each other")
+        if self.checkpoint and self.checkpoint_id and self.checkpoint.checkpoint_id != self.checkpoint_id:
+            raise ValueError("'checkpoint' and 'checkpoint_id' name different checkpoints")
+        return self
+
+    @property
+    def stream_modes(self) -> list[str]:
+        """The modes asked for, each once; `values` when there is none."""
+        modes = [self.stream_mode] if isinstance(self.stream_mode, str) else self.stream_mode or ["values"]
+        return list(dict.fromkeys(modes))
+
+    @property
+    def configurable(self) -> Json:
+        return (self.config and self.config.configurable) or {}
+
+    @property
+    def strategy(self) -> MultitaskStrategy | None:
+        return MultitaskStrategy(self.multitask_strategy) if self.multitask_strategy else None
+
+
+class ThreadCreate(Body):
+    thread_id: str | None = None
+    metadata: Json | None = None
+    if_exists: Literal["raise", "do_nothing"] | None = None
+
+    _thread_id = field_validator("thread_id")(_check_thread_id)
+
+
+class ThreadPatch(Body):
+    metadata: Json | None = None
+
+
+class Search(Body):
+    metadata: Json | None = None
+    limit: int = Field(default=10, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0, le=2**31)
+    sort_order: Literal["asc", "desc"] | None = None
+    select: list[str] | None = Field(default=None, max_length=50)
+
+
+class ThreadSearch(Search):
+    ids: list[str] | None = Field(default=None, max_length=1000)
+    status: Literal["idle", "busy", "interrupted", "error"] | None = None
+    sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] | None = None
+
+
+class AssistantSearch(Search):
+    graph_id: str | None = Field(default=None, max_length=64)
+    name: str | None = Field(default=None, max_length=255)
+    sort_by: Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"] | None = None
+
+
+class AssistantCreate(Body):
+    graph_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    assistant_id: str | None = None
+    config: ConfigBody | None = None
+    context: Json | None = None
+    metadata: Json | None = None
+    name: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
+    description: Annotated[str, StringConstraints(max_length=4096)] | None = None
+    if_exists: Literal["raise", "do_nothing"] | None = None
+
+    _assistant_id = field_validator("assistant_id")(_check_uuid)
+
+
+class StateUpdate(Body):
+    values: Json | list[Json] | None = None
+    as_node: str | None = Field(default=None, max_length=255)
+    checkpoint: CheckpointBody | None = None
+    checkpoint_id: str | None = Field(default=None, max_length=255)
+
+
+class CheckpointQuery(Body):
+    checkpoint: CheckpointBody
+    subgraphs: bool = False
+
+
+class HistoryQuery(Body):
+    limit: int = Field(default=10, ge=1, le=1000)
+    before: str | CheckpointBody | Json | None = None
+    metadata: Json | None = None
+    checkpoint: CheckpointBody | None = None

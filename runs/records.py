@@ -1,0 +1,90 @@
+"""Records of the event log, and how a chunk of them is written down. Pure: no database, no clock but `now_ms`.
+
+A chunk is the records that one run appended in one commit. Its payload is text: for each record a head line
+``method timestamp namespace`` and a data line, both free of raw newlines because JSON has none::
+
+    messages 1795160537755 []
+    [{"content":"tok0 ",...},{"langgraph_step":1,...}]
+
+So a reader can cut a chunk into frames without parsing a single event, and a person can read it. Sequence numbers are
+not in the payload: record `i` of a chunk has the number ``first_seq + i``.
+"""
+
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import orjson
+
+#: What one event may weigh, in bytes of JSON. A graph that emits more fails with `event_too_large`.
+MAX_EVENT_BYTES = 4 * 1024 * 1024
+
+_COMPRESS_FROM = 2048
+_COMPRESSED = b"\x00"
+
+
+class Record(NamedTuple):
+    """One event before it has a number. `data` is its JSON; `namespace` is empty for the root graph."""
+
+    method: str
+    data: bytes
+    namespace: tuple[str, ...]
+    timestamp: int
+
+
+class Chunk(NamedTuple):
+    """Records of one run that were committed together as ``first_seq..last_seq`` of their thread."""
+
+    thread_id: str
+    run_id: str
+    first_seq: int
+    last_seq: int
+    payload: bytes
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def record(method: str, data: Any = None, namespace: Sequence[str] = ()) -> Record:
+    """A record of a JSON-able value, now."""
+    return Record(method, orjson.dumps(data), tuple(namespace), now_ms())
+
+
+def pack(records: Iterable[Record]) -> bytes:
+    """The payload of a chunk."""
+    lines = []
+    for method, data, namespace, timestamp in records:
+        where = orjson.dumps(namespace).decode() if namespace else "[]"
+        lines.append(f"{method} {timestamp} {where}".encode())
+        lines.append(data)
+    return b"\n".join(lines)
+
+
+class Head(NamedTuple):
+    method: str
+    timestamp: int
+    namespace: tuple[str, ...]
+
+
+def parse_head(line: bytes) -> Head:
+    method, timestamp, where = line.decode().split(" ", 2)
+    return Head(method, int(timestamp), tuple(orjson.loads(where)) if where != "[]" else ())
+
+
+def unpack(chunk: Chunk) -> Iterator[tuple[int, Record]]:
+    """The numbered records of a chunk."""
+    lines = chunk.payload.split(b"\n")
+    for seq, i in enumerate(range(0, len(lines), 2), start=chunk.first_seq):
+        head = parse_head(lines[i])
+        yield seq, Record(head.method, lines[i + 1], head.namespace, head.timestamp)
+
+
+def compress(payload: bytes) -> bytes:
+    """A payload as it is stored. Events of one run repeat themselves: long chunks shrink about tenfold."""
+    return _COMPRESSED + zlib.compress(payload, 1) if len(payload) >= _COMPRESS_FROM else payload
+
+
+def decompress(stored: bytes) -> bytes:
+    return zlib.decompress(memoryview(stored)[1:]) if stored[:1] == _COMPRESSED else bytes(stored)

@@ -1,0 +1,126 @@
+"""The state of a thread: read and changed by way of an engine, which knows the graph."""
+
+from typing import Any
+
+import orjson
+from django.db import transaction
+
+from accounts.tenancy import Tenant
+from runs import calls, lifecycle
+from runs.exceptions import Conflict, Invalid, NotFound, Refusal, Unavailable
+from runs.lifecycle import ThreadBusy
+from runs.models import Run, Thread
+from runs.protocol.requests import CheckpointBody, HistoryQuery, StateUpdate
+from runs.services.threads import get_thread, locked_thread
+
+EMPTY_STATE: dict[str, Any] = {
+    "values": {},
+    "next": [],
+    "tasks": [],
+    "metadata": None,
+    "created_at": None,
+    "checkpoint": None,
+    "parent_checkpoint": None,
+    "interrupts": [],
+    "checkpoint_id": None,
+    "parent_checkpoint_id": None,
+}
+
+
+def get_state(tenant: Tenant, thread_id: str, checkpoint: CheckpointBody, *, subgraphs: bool) -> bytes:
+    """The state at a checkpoint, the latest if none is named, as JSON. Raises NotFound, Invalid, Unavailable."""
+    thread = get_thread(tenant, thread_id)
+    if not thread.graph_id:
+        return orjson.dumps(EMPTY_STATE)
+    return _ask("state", tenant, thread, checkpoint=_checkpoint(thread, checkpoint), subgraphs=subgraphs)
+
+
+def get_history(tenant: Tenant, thread_id: str, query: HistoryQuery) -> bytes:
+    """States, newest first, as a JSON array. Raises as `get_state`."""
+    thread = get_thread(tenant, thread_id)
+    if not thread.graph_id:
+        return b"[]"
+    return _ask(
+        "history",
+        tenant,
+        thread,
+        checkpoint=_checkpoint(thread, query.checkpoint or CheckpointBody()),
+        before=_before(thread, query.before),
+        metadata=query.metadata,
+        limit=query.limit,
+    )
+
+
+def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str, Any]:
+    """Write values as if a node had; answers the new checkpoint.
+
+    Raises NotFound, Invalid, Unavailable, and Conflict while a run is active or when one comes in between.
+    """
+    checkpoint = body.checkpoint or CheckpointBody()
+    if body.checkpoint_id:
+        checkpoint = checkpoint.model_copy(update={"checkpoint_id": body.checkpoint_id})
+    try:
+        with transaction.atomic():
+            thread = locked_thread(tenant, thread_id)
+            if not thread.graph_id:
+                raise Invalid(("path", "thread_id"), "the thread has not run a graph yet")
+            position = lifecycle.reserve_position(thread)
+    except ThreadBusy:
+        raise Conflict("The thread has active runs; its state can not be updated now.") from None
+    last = Run.objects.filter(thread=thread).order_by("-position").values_list("assistant_id", flat=True).first()
+    answer = _ask(
+        "update",
+        tenant,
+        thread,
+        checkpoint=_checkpoint(thread, checkpoint),
+        values=body.values,
+        as_node=body.as_node,
+        position=position,
+        about={"graph_id": thread.graph_id, "assistant_id": str(last) if last else None},
+    )
+    result = orjson.loads(answer)
+    state = result["state"]
+    interrupts = {task["id"]: task["interrupts"] for task in state["tasks"] if task["interrupts"]}
+    lifecycle.state_changed(
+        thread_id, position, values=state["values"], interrupts=interrupts, waits_for_input=bool(state["next"])
+    )
+    made: dict[str, Any] = result["checkpoint"]
+    return {"checkpoint": made, "configurable": made, "checkpoint_id": made["checkpoint_id"]}
+
+
+def _checkpoint(thread: Thread, body: CheckpointBody) -> dict[str, Any]:
+    if body.thread_id not in (None, thread.pk):
+        raise NotFound("Checkpoint not found.")
+    return {**body.model_dump(exclude_none=True, exclude={"thread_id"}), "checkpoint_ns": body.checkpoint_ns or ""}
+
+
+def _before(thread: Thread, before: Any) -> dict[str, Any] | None:
+    """The checkpoint before which a history starts: an id, a checkpoint, or a config that holds one."""
+    if before is None:
+        return None
+    if isinstance(before, CheckpointBody):
+        return _checkpoint(thread, before)
+    if isinstance(before, dict):
+        before = before.get("configurable", before)
+        before = before.get("checkpoint_id") if isinstance(before, dict) else None
+    if not isinstance(before, str):
+        raise Invalid(("body", "before"), "must be the id of a checkpoint, or a checkpoint")
+    return {"checkpoint_id": before}
+
+
+def _ask(method: str, tenant: Tenant, thread: Thread, **params: Any) -> bytes:
+    try:
+        return calls.ask(
+            method, thread_id=thread.pk, graph_id=thread.graph_id, user_id=str(tenant.user_id), **params
+        )
+    except calls.NoEngine:
+        raise Unavailable("No engine can answer at the moment; try again.") from None
+    except calls.CallRefused as exc:
+        raise _REFUSALS[exc.status](exc.detail) from None
+
+
+def _invalid(detail: str) -> Refusal:
+    return Invalid(("body",), detail)
+
+
+_REFUSALS = {404: NotFound, 409: Conflict, 422: _invalid}

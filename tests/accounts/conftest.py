@@ -1,0 +1,71 @@
+"""Alice owns acme, Bob is a member of it, Charlie owns other; `ask` sends a request to a view behind both classes."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import pytest
+from rest_framework.parsers import JSONParser
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.test import APIRequestFactory
+from rest_framework.views import APIView
+
+from accounts.authentication import ApiKeyAuthentication, BearerAuthentication
+from accounts.models import Organization, Role, User
+from accounts.permissions import TenantPermission
+from accounts.services import add_member, create_organization
+
+Ask = Callable[..., Response]
+
+
+class WhoAmI(APIView):
+    authentication_classes = (ApiKeyAuthentication, BearerAuthentication)
+    permission_classes = (TenantPermission,)
+    parser_classes = (JSONParser,)
+    renderer_classes = (JSONRenderer,)
+    required_permissions: ClassVar[dict[str, str]] = {"get": "threads:read", "post": "runs:create"}
+
+    def get(self, request: Request) -> Response:
+        return Response({"user": request.user.pk, "tenant": request.auth})
+
+    def post(self, request: Request) -> Response:
+        return Response(status=201)
+
+
+@pytest.fixture
+def ask() -> Ask:
+    """Send the headers, `x_api_key="…"` style, and return the answer: for a 200 the user's id and the tenant.
+
+    `view` overrides attributes of the view.
+    """
+
+    def ask(method: str = "get", *, view: dict[str, Any] | None = None, **headers: str) -> Response:
+        meta: dict[str, Any] = {f"HTTP_{name.upper()}": value for name, value in headers.items()}
+        return WhoAmI.as_view(**view or {})(APIRequestFactory().generic(method, "/", **meta))
+
+    return ask
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return User.objects.create_user("alice@acme.test")
+
+
+@pytest.fixture
+def acme(alice: User) -> Organization:
+    return create_organization("acme", alice)
+
+
+@pytest.fixture
+def bob(acme: Organization) -> User:
+    user = User.objects.create_user("bob@acme.test")
+    add_member(acme, user, Role.MEMBER)
+    return user
+
+
+@pytest.fixture
+def charlie(db: None) -> User:
+    user = User.objects.create_user("charlie@other.test")
+    create_organization("other", user)
+    return user
