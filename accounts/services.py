@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -25,11 +25,9 @@ def create_organization(name: str, owner: User) -> Organization:
 @transaction.atomic
 def add_member(organization: Organization, user: User, role: Role = Role.MEMBER) -> Membership:
     """Make the user a member; a user's first organization becomes the selected one."""
-    try:
-        with transaction.atomic():
-            membership = Membership.objects.create(organization=organization, user=user, role=role)
-    except IntegrityError as error:
-        raise AlreadyMember from error
+    membership, is_new = Membership.objects.get_or_create(organization=organization, user=user, defaults={"role": role})
+    if not is_new:
+        raise AlreadyMember
     if user.selected_organization_id is None:
         select_organization(user, organization)
     return membership

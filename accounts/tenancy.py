@@ -35,14 +35,13 @@ class TenantModel(models.Model):
 
     An organization with rows cannot be deleted: checkpoints and files live outside this database, so
     its rows must be deleted by the services that know of them. A row outlives its owner.
+    Each model names its own `objects = <a TenantQuerySet>.as_manager()`, which keeps queries typed.
     """
 
     organization = models.ForeignKey("accounts.Organization", on_delete=models.PROTECT, related_name="+")
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.SET_NULL, related_name="+", null=True, blank=True
     )
-
-    objects = TenantQuerySet.as_manager()
 
     class Meta:
         abstract = True

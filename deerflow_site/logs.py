@@ -58,6 +58,8 @@ def logging_config(level: str, *, for_a_person: bool) -> dict[str, Any]:
             "django.server": {"handlers": [], "level": level, "propagate": True},
             # httpx logs the whole address of every request, query strings included.
             "httpx": {"level": "WARNING"},
+            # Tells how it starts; `serve` says where it listens.
+            "daphne": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
         },
     }

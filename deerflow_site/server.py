@@ -5,6 +5,7 @@ from typing import Any
 
 from daphne import server as daphne_server
 from twisted.internet import interfaces
+from twisted.internet.defer import maybeDeferred
 from zope.interface import implementer
 
 from deerflow_site.handler import CUT
@@ -47,6 +48,10 @@ class _Pace:
 class Server(daphne_server.Server):
     """Daphne's server. Sending a part of a response waits until the client's connection takes more."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._ports: list[Any] = []
+
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if message["type"] == CUT:
             _cut(protocol)
@@ -65,11 +70,14 @@ class Server(daphne_server.Server):
         if not await pace.wait():
             _cut(protocol)
 
+    def listen_success(self, port: Any) -> None:
+        super().listen_success(port)
+        self._ports.append(port)
+
     async def stop_listening(self) -> None:
         """Accept no more connections; those that are open stay."""
-        for listener in self.listeners:
-            port = await listener.asFuture(event_loop)
-            await asyncio.wrap_future(asyncio.ensure_future(port.stopListening().asFuture(event_loop)))
+        for port in self._ports:
+            await maybeDeferred(port.stopListening).asFuture(event_loop)
 
 
 def _cut(protocol: Any) -> None:

@@ -84,7 +84,9 @@ class _Service:
     """The server and its host, from start to exit."""
 
     def __init__(self, listener: socket.socket) -> None:
-        self._listener = listener
+        self._address = "http://{}:{}".format(*listener.getsockname()[:2])
+        # Twisted takes the descriptor over and closes it.
+        self._descriptor = listener.detach()
         self._host = Host()
         self._leaving: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
@@ -94,7 +96,7 @@ class _Service:
         """Serve until told to stop. Does not return: the process exits."""
         self._server = Server(
             application,
-            endpoints=[f"fd:fileno={self._listener.fileno()}"],
+            endpoints=[f"fd:fileno={self._descriptor}"],
             signal_handlers=False,
             ready_callable=self._on_ready,
             verbosity=0,
@@ -115,8 +117,7 @@ class _Service:
             self._failed = True
             reactor.stop()
             raise
-        host, port = self._listener.getsockname()[:2]
-        print(f"Serving on http://{host}:{port}", file=sys.stderr, flush=True)
+        print(f"Serving on {self._address}", file=sys.stderr, flush=True)
 
     def _on_signal(self) -> None:
         """The first one drains, the next one does not wait for runs any more."""
