@@ -148,7 +148,7 @@ USE_TZ = True
 # Database, cache, doorbell.
 
 SQLITE: dict[str, Any] = {
-    "ENGINE": "django.db.backends.sqlite3",
+    "ENGINE": "deerflow_site.sqlite",
     "NAME": DATA_DIR / "db.sqlite3",
     "CONN_MAX_AGE": None,
     "OPTIONS": {

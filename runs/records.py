@@ -81,6 +81,14 @@ def unpack(chunk: Chunk) -> Iterator[tuple[int, Record]]:
         yield seq, Record(head.method, lines[i + 1], head.namespace, head.timestamp)
 
 
+def heads_and_data(chunk: Chunk) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Method, namespace and data of each record as they stand in the payload, in order."""
+    lines = chunk.payload.split(b"\n")
+    for i in range(0, len(lines), 2):
+        method, _, where = lines[i].split(b" ", 2)
+        yield method, where, lines[i + 1]
+
+
 def compress(payload: bytes) -> bytes:
     """A payload as it is stored. Events of one run repeat themselves: long chunks shrink about tenfold."""
     return _COMPRESSED + zlib.compress(payload, 1) if len(payload) >= _COMPRESS_FROM else payload

@@ -51,7 +51,7 @@ class MultitaskStrategy(TextChoices):
     INTERRUPT = "interrupt"
 
 
-ACTIVE = frozenset({RunStatus.PENDING, RunStatus.RUNNING})
+ACTIVE = (RunStatus.PENDING, RunStatus.RUNNING)
 TERMINAL = frozenset({RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.INTERRUPTED, RunStatus.TIMEOUT})
 
 TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {

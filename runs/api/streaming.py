@@ -17,10 +17,10 @@ from runs import lifecycle
 from runs.database import in_database
 from runs.log import StreamCut, current_hub, follow_run, oldest_seq, read_run
 from runs.models import Run
-from runs.protocol.classic import ClassicStream, final_values
+from runs.protocol.classic import ClassicStream
 from runs.protocol.sse import CONTENT_TYPE, HEARTBEAT, frame
-from runs.records import Chunk
-from runs.services.runs import settled
+from runs.records import Chunk, heads_and_data
+from runs.services.runs import Settled, settled
 from runs.states import TERMINAL, CancelAction, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -135,18 +135,25 @@ async def _forgotten(run: Run) -> bytes:
 
 async def _outcome(run: Run) -> AsyncIterator[bytes]:
     values: bytes | None = None
+    status: str | None = None
     async for chunks in _chunks(run, run.after_seq):
         if not chunks:
             yield _NEWLINE
         for chunk in chunks:
-            values = final_values(chunk) or values
-    left = await in_database(settled, run.run_id)
-    if left is None:
-        error = {"error": "NotFound", "message": "The run was deleted."}
-        yield orjson.dumps({"__error__": error, "status": "error", "error": error["message"]})
-    elif left.status is RunStatus.SUCCESS:
-        yield values or orjson.dumps(left.values)
-    elif left.error:
-        yield orjson.dumps({"__error__": left.error, "status": left.status, "error": left.error["message"]})
+            for method, namespace, data in heads_and_data(chunk):
+                if method == b"values" and namespace == b"[]":
+                    values = data
+                elif method == b"end":
+                    status = orjson.loads(data)["status"]
+    if status == RunStatus.SUCCESS and values is not None:
+        yield values
     else:
-        yield orjson.dumps(left.values)
+        yield _settled_json(await in_database(settled, run.run_id))
+
+
+def _settled_json(left: Settled | None) -> bytes:
+    if left is None:
+        left = Settled(RunStatus.ERROR, {"error": "NotFound", "message": "The run was deleted."}, None)
+    if left.error:
+        return orjson.dumps({"__error__": left.error, "status": "error", "error": left.error["message"]})
+    return orjson.dumps(left.values)

@@ -8,17 +8,30 @@ what was committed goes out by `runs.signals`.
 from runs.lifecycle.append import Outcome, Write, lock_threads, write
 from runs.lifecycle.cancel import CancelResult, request_cancel
 from runs.lifecycle.claim import Attempt, claim, heartbeat
-from runs.lifecycle.create import ThreadBusy, add_run, reserve_position, state_changed
+from runs.lifecycle.create import (
+    BeingDeleted,
+    NewRun,
+    Place,
+    ThreadBusy,
+    add_run,
+    add_thread,
+    reserve_position,
+    state_changed,
+)
 from runs.lifecycle.delete import delete_run, delete_thread
 from runs.lifecycle.release import reap, release
 
 __all__ = [
     "Attempt",
+    "BeingDeleted",
     "CancelResult",
+    "NewRun",
     "Outcome",
+    "Place",
     "ThreadBusy",
     "Write",
     "add_run",
+    "add_thread",
     "claim",
     "delete_run",
     "delete_thread",

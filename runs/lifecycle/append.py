@@ -3,6 +3,8 @@
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
 
 import orjson
 from django.db import connection, transaction
@@ -54,13 +56,50 @@ def write(batch: Sequence[Write]) -> list[Chunk | None]:
     return chunks
 
 
+# What every run and every flush passes is written out by hand: composing it costs Django more than running it costs
+# the database.
+_HELD = "SELECT run_id, claim, cancel_action FROM runs_run WHERE status = 'running' AND run_id IN ({places})"
+_FINISH = """
+UPDATE runs_run SET status = %s, error = %s, claim = NULL, lease_until = NULL, ended_at = %s, updated_at = %s
+WHERE run_id = %s AND status IN ({sources})
+"""
+_NUMBER = "UPDATE runs_thread SET last_seq = last_seq + %s WHERE thread_id = %s RETURNING last_seq"
+# The thread of an ended run takes its status from the run unless another one is active.
+_SETTLE = """
+UPDATE runs_thread SET
+    last_seq = last_seq + %s,
+    status = CASE WHEN EXISTS (
+        SELECT 1 FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id
+        AND runs_run.status IN ('pending', 'running')
+    ) THEN 'busy' ELSE %s END,
+    "values" = COALESCE(%s, "values"),
+    interrupts = COALESCE(%s, interrupts),
+    error = %s,
+    updated_at = %s,
+    state_updated_at = CASE WHEN %s THEN %s ELSE state_updated_at END
+WHERE thread_id = %s RETURNING last_seq
+"""
+_INSERT = """
+INSERT INTO runs_eventchunk (thread_id, run_id, first_seq, last_seq, payload, created_at) VALUES (%s, %s, %s, %s, %s, %s)
+"""
+
+
+def adapted_id(value: uuid.UUID) -> Any:
+    """An id as the database driver takes it."""
+    return value if connection.features.has_native_uuid_field else value.hex
+
+
+def adapted_time(value: datetime) -> Any:
+    return connection.ops.adapt_datetimefield_value(value)
+
+
 def _held_claims(batch: Sequence[Write]) -> dict[uuid.UUID, str]:
     """The cancel action of each run in `batch` that its writer still holds."""
-    claims = {item.run_id: item.claim for item in batch}
-    rows = Run.objects.filter(run_id__in=claims, status=RunStatus.RUNNING).values_list(
-        "run_id", "claim", "cancel_action"
-    )
-    return {run_id: action for run_id, claim, action in rows if claims[run_id] == claim}
+    writers = {adapted_id(item.run_id): (item.run_id, adapted_id(item.claim)) for item in batch}
+    with connection.cursor() as cursor:
+        cursor.execute(_HELD.format(places=", ".join(["%s"] * len(writers))), list(writers))
+        rows = cursor.fetchall()
+    return {writers[run_id][0]: action for run_id, claim, action in rows if writers[run_id][1] == claim}
 
 
 def _write_one(item: Write, cancel_action: str) -> Chunk:
@@ -74,12 +113,13 @@ def _write_one(item: Write, cancel_action: str) -> Chunk:
 
 def finish(run_id: uuid.UUID, thread_id: str, outcome: Outcome, records: Sequence[Record] = ()) -> Chunk:
     """End a run whose thread is locked and whose right to end was checked; `end` is its last event."""
-    now = timezone.now()
-    ended = Run.objects.filter(run_id=run_id, status__in=sources(outcome.status)).update(
-        status=outcome.status, error=outcome.error, claim=None, lease_until=None, ended_at=now, updated_at=now
-    )
-    if not ended:
-        raise RuntimeError(f"run {run_id} can not become {outcome.status}")
+    now = adapted_time(timezone.now())
+    error = _json(orjson.dumps(outcome.error) if outcome.error else None)
+    allowed = ", ".join(f"'{status}'" for status in sorted(sources(outcome.status)))
+    with connection.cursor() as cursor:
+        cursor.execute(_FINISH.format(sources=allowed), [outcome.status, error, now, now, adapted_id(run_id)])
+        if cursor.rowcount != 1:
+            raise RuntimeError(f"run {run_id} can not become {outcome.status}")
     return _number_and_settle(thread_id, run_id, [*records, *_closing_records(outcome)], outcome)
 
 
@@ -107,34 +147,14 @@ def lock_threads(thread_ids: Collection[str], *, skip_locked: bool = False) -> C
 def number(thread_id: str, run_id: uuid.UUID, records: Sequence[Record]) -> Chunk:
     """Take the next numbers of the thread for these records."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE runs_thread SET last_seq = last_seq + %s WHERE thread_id = %s RETURNING last_seq",
-            [len(records), thread_id],
-        )
+        cursor.execute(_NUMBER, [len(records), thread_id])
         (last_seq,) = cursor.fetchone()
     return Chunk(thread_id, str(run_id), last_seq - len(records) + 1, last_seq, pack(records))
 
 
-# The thread of an ended run takes its status from the run unless another one is active.
-_SETTLE = """
-UPDATE runs_thread SET
-    last_seq = last_seq + %s,
-    status = CASE WHEN EXISTS (
-        SELECT 1 FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id
-        AND runs_run.status IN ('pending', 'running')
-    ) THEN 'busy' ELSE %s END,
-    "values" = COALESCE(%s, "values"),
-    interrupts = COALESCE(%s, interrupts),
-    error = %s,
-    updated_at = %s,
-    state_updated_at = CASE WHEN %s THEN %s ELSE state_updated_at END
-WHERE thread_id = %s RETURNING last_seq
-"""
-
-
 def _number_and_settle(thread_id: str, run_id: uuid.UUID, records: Sequence[Record], outcome: Outcome) -> Chunk:
     status = thread_status_after(outcome.status, waits_for_input=outcome.waits_for_input)
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
+    now = adapted_time(timezone.now())
     with connection.cursor() as cursor:
         cursor.execute(
             _SETTLE,
@@ -160,17 +180,22 @@ def _json(data: bytes | None) -> str | None:
 
 def insert_chunks(chunks: Iterable[Chunk]) -> None:
     """Store these chunks, in the transaction that numbered them."""
-    EventChunk.objects.bulk_create(
-        EventChunk(
-            thread_id=chunk.thread_id,
-            run_id=uuid.UUID(chunk.run_id),
-            first_seq=chunk.first_seq,
-            last_seq=chunk.last_seq,
-            payload=compress(chunk.payload),
+    now = adapted_time(timezone.now())
+    rows = [
+        (
+            chunk.thread_id,
+            adapted_id(uuid.UUID(chunk.run_id)),
+            chunk.first_seq,
+            chunk.last_seq,
+            compress(chunk.payload),
+            now,
         )
         for chunk in chunks
         if chunk.payload
-    )
+    ]
+    if rows:
+        with connection.cursor() as cursor:
+            cursor.executemany(_INSERT, rows)
 
 
 def announce(chunks: Sequence[Chunk]) -> None:

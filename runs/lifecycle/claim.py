@@ -1,20 +1,21 @@
 """Taking pending runs, and keeping them."""
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, QuerySet
+from django.db import connection, transaction
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from runs.lifecycle.append import announce, insert_chunks, lock_threads, number
+from accounts.prepared import Prepared
+from runs.lifecycle.append import adapted_id, adapted_time, announce, insert_chunks, lock_threads, number
 from runs.models import Run
-from runs.records import record
+from runs.records import Record, record
 from runs.states import RunStatus
 
 
@@ -34,13 +35,29 @@ class Attempt:
     kwargs: dict[str, Any]
 
 
-def claimable() -> QuerySet[Run]:
+#: How many runs one call claims at most.
+_BATCH = 50
+
+
+def _claimable() -> QuerySet[Run, tuple[Any, ...]]:
     """Pending runs that are due and whose turn it is, oldest first."""
-    before = Run.objects.filter(thread=OuterRef("thread")).filter(
-        Q(status=RunStatus.RUNNING) | Q(status=RunStatus.PENDING, position__lt=OuterRef("position"))
-    )
+    active = Run.objects.filter(thread=OuterRef("thread")).active()
+    before = active.filter(Q(status=RunStatus.RUNNING) | Q(position__lt=OuterRef("position")))
     due = Q(not_before=None) | Q(not_before__lte=Now())
-    return Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
+    pending = Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
+    return pending.values_list(
+        "run_id", "thread_id", "graph_id", "owner_id", "kwargs", "attempt", "crashes", "position"
+    )[:_BATCH]
+
+
+_pending = Prepared(_claimable)
+
+# Written out by hand, like the others that every run passes.
+_CLAIM = """
+UPDATE runs_run SET status = 'running', claim = %s, attempt = attempt + 1, lease_until = {lease_end}, host = %s,
+    started_at = %s, updated_at = %s
+WHERE status = 'pending' AND run_id IN ({places}) RETURNING run_id
+"""
 
 
 def claim(host: str, limit: int) -> list[Attempt]:
@@ -49,52 +66,60 @@ def claim(host: str, limit: int) -> list[Attempt]:
     Claims of one call share their token: a write is fenced by the pair of run and claim.
     """
     with transaction.atomic():
-        waiting = set(claimable().values_list("thread_id", flat=True)[:limit])
-        threads = lock_threads(waiting, skip_locked=True)
-        if not threads:
+        rows = _free_rows(limit)
+        if not rows:
             return []
         token = uuid.uuid4()
-        now = timezone.now()
-        claimable().filter(thread_id__in=threads).order_by().update(
-            status=RunStatus.RUNNING,
-            claim=token,
-            attempt=F("attempt") + 1,
-            lease_until=_lease_end(),
-            host=host,
-            started_at=now,
-            updated_at=now,
-        )
-        attempts = _attempts(token)
-        chunks = [
-            number(
-                attempt.thread_id,
-                attempt.run_id,
-                [record("metadata", {"run_id": str(attempt.run_id), "attempt": attempt.attempt})],
+        attempts = [
+            Attempt(
+                run_id=run_id,
+                claim=token,
+                attempt=attempt + 1,
+                crashes=crashes,
+                position=position,
+                thread_id=thread_id,
+                graph_id=graph_id,
+                owner_id=owner_id,
+                kwargs=kwargs,
             )
-            for attempt in attempts
+            for run_id, thread_id, graph_id, owner_id, kwargs, attempt, crashes, position in rows
         ]
+        _mark(attempts, token, host)
+        chunks = [number(attempt.thread_id, attempt.run_id, [_first_record(attempt)]) for attempt in attempts]
         insert_chunks(chunks)
     announce(chunks)
     return attempts
 
 
-def _lease_end() -> Any:
-    return Now() + timedelta(seconds=settings.LEASE_SECONDS)
+def _free_rows(limit: int) -> Sequence[Sequence[Any]]:
+    rows = _pending.rows()[:limit]
+    if not rows or not connection.features.has_select_for_update:
+        return rows
+    # Between the look and the lock another host may have been here: look again at what is held now.
+    threads = lock_threads({row[1] for row in rows}, skip_locked=True)
+    return [row for row in _pending.rows() if row[1] in threads]
 
 
-def _attempts(token: uuid.UUID) -> list[Attempt]:
-    rows = Run.objects.filter(claim=token).values(
-        "run_id",
-        "claim",
-        "attempt",
-        "crashes",
-        "position",
-        "thread_id",
-        "graph_id",
-        "owner_id",
-        "kwargs",
-    )
-    return [Attempt(**row) for row in rows]
+def _mark(attempts: Sequence[Attempt], token: uuid.UUID, host: str) -> None:
+    now = adapted_time(timezone.now())
+    ids = [adapted_id(attempt.run_id) for attempt in attempts]
+    statement = _CLAIM.format(lease_end=_lease_end_sql(), places=", ".join(["%s"] * len(ids)))
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [adapted_id(token), host, now, now, *ids])
+        claimed = len(cursor.fetchall())
+    if claimed != len(ids):
+        raise RuntimeError(f"{len(ids) - claimed} runs were pending and could not be claimed")
+
+
+def _first_record(attempt: Attempt) -> Record:
+    return record("metadata", {"run_id": str(attempt.run_id), "attempt": attempt.attempt})
+
+
+def _lease_end_sql() -> str:
+    """The end of a lease that begins now, by the database's clock."""
+    if connection.vendor == "sqlite":
+        return f"STRFTIME('%%Y-%%m-%%d %%H:%%M:%%f', 'NOW', '+{settings.LEASE_SECONDS} seconds')"
+    return f"STATEMENT_TIMESTAMP() + INTERVAL '{settings.LEASE_SECONDS} seconds'"
 
 
 def heartbeat(claims: Collection[tuple[uuid.UUID, uuid.UUID]]) -> dict[tuple[uuid.UUID, uuid.UUID], str]:
@@ -109,6 +134,6 @@ def heartbeat(claims: Collection[tuple[uuid.UUID, uuid.UUID]]) -> dict[tuple[uui
     mine = Run.objects.filter(
         run_id__in=[run_id for run_id, _ in held], claim__in={token for _, token in held}, status=RunStatus.RUNNING
     )
-    mine.update(lease_until=_lease_end())
+    mine.update(lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS))
     rows = mine.values_list("run_id", "claim", "cancel_action")
     return {(run_id, token): action for run_id, token, action in rows if (run_id, token) in held}

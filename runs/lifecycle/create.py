@@ -1,14 +1,18 @@
 """A new run on a thread: its turn, and what it does to the active ones."""
 
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
-from django.db import transaction
+import orjson
+from django.db import connection, models, transaction
 from django.utils import timezone
 
 from runs.lifecycle.append import announce_pending
 from runs.lifecycle.cancel import cancel_in_transaction
-from runs.models import Run, Thread
-from runs.states import CancelAction, MultitaskStrategy, ThreadStatus
+from runs.models import Purge, Run, Thread
+from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
 
 
 class ThreadBusy(Exception):
@@ -18,53 +22,184 @@ class ThreadBusy(Exception):
         super().__init__(self.__doc__)
 
 
-def add_run(thread: Thread, *, strategy: MultitaskStrategy, graph_id: str, **fields: Any) -> Run:
-    """Create a pending run. The caller holds the transaction and has locked `thread`, whose row it read after that.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A thread as a new run finds it, held until the transaction ends."""
 
-    Raises ThreadBusy when `strategy` is `reject` and a run is active; nothing is to be committed then.
+    thread_id: str
+    last_seq: int = 0
+    last_position: int = 0
+    metadata: dict[str, Any] = field(default_factory=dict)
+    #: Whether a run of it is active.
+    busy: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRun:
+    run_id: uuid.UUID
+    organization_id: uuid.UUID
+    owner_id: uuid.UUID
+    assistant_id: uuid.UUID
+    graph_id: str
+    strategy: MultitaskStrategy
+    kwargs: dict[str, Any]
+    metadata: dict[str, Any]
+    not_before: datetime | None = None
+
+
+class BeingDeleted(Exception):
+    """A thread with this ID is being deleted; try again."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+# Written out by hand, as every run passes here: composing them costs Django more than running them costs the database.
+_INSERT_THREAD = """
+INSERT INTO runs_thread (thread_id, organization_id, owner_id, shared, temporary, status, graph_id, metadata, config,
+    interrupts, last_seq, last_position, created_at, updated_at, state_updated_at)
+VALUES (%s, %s, %s, %s, %s, %s, '', %s, '{}', '{}', 0, 0, %s, %s, %s)
+"""
+_TAKE_TURN = """
+UPDATE runs_thread SET last_position = %s, status = %s, graph_id = %s, updated_at = %s,
+    metadata = COALESCE(%s, metadata)
+WHERE thread_id = %s
+"""
+_INSERT_RUN = """
+INSERT INTO runs_run (run_id, thread_id, organization_id, owner_id, assistant_id, graph_id, status, kwargs, metadata,
+    multitask_strategy, position, after_seq, not_before, attempt, crashes, host, cancel_action, created_at, updated_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, 0, '', '', %s, %s)
+"""
+
+
+def add_thread(
+    thread_id: str,
+    *,
+    organization_id: uuid.UUID,
+    owner_id: uuid.UUID,
+    metadata: dict[str, Any],
+    temporary: bool = False,
+    fresh: bool = False,
+) -> Thread:
+    """A new thread, in the caller's transaction; `fresh`: the id was made for it.
+
+    Raises IntegrityError when the id is taken, BeingDeleted while what had it is cleared away.
     """
-    active = list(Run.objects.filter(thread=thread).active().order_by("position"))
-    if active and strategy is MultitaskStrategy.REJECT:
-        raise ThreadBusy
-    if strategy is MultitaskStrategy.INTERRUPT:
-        for run in active:
-            cancel_in_transaction(run, CancelAction.INTERRUPT)
+    if not fresh and Purge.objects.filter(pk=thread_id).exists():
+        raise BeingDeleted
     now = timezone.now()
-    position = thread.last_position + 1
-    about = {"graph_id": graph_id, "assistant_id": str(fields["assistant"].assistant_id)}
-    changes: dict[str, Any] = {
-        "last_position": position,
-        "status": ThreadStatus.BUSY,
-        "graph_id": graph_id,
-        "updated_at": now,
-    }
-    if not about.items() <= thread.metadata.items():
-        changes["metadata"] = {**thread.metadata, **about}
-    Thread.objects.filter(pk=thread.pk).update(**changes)
-    run = Run.objects.create(
-        thread=thread,
-        organization_id=thread.organization_id,
-        multitask_strategy=strategy,
-        graph_id=graph_id,
-        position=position,
-        after_seq=thread.last_seq,
+    thread = Thread(
+        thread_id=thread_id,
+        organization_id=organization_id,
+        owner_id=owner_id,
+        metadata=metadata,
+        temporary=temporary,
+        created_at=now,
         updated_at=now,
-        **fields,
+        state_updated_at=now,
     )
+    moment = connection.ops.adapt_datetimefield_value(now)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _INSERT_THREAD,
+            [
+                thread_id,
+                *_adapted(thread, "organization_id", "owner_id"),
+                thread.shared,
+                temporary,
+                thread.status,
+                orjson.dumps(metadata).decode(),
+                *(moment, moment, moment),
+            ],
+        )
+    return thread
+
+
+def _adapted(row: models.Model, *names: str) -> list[Any]:
+    """The values of these fields as the database driver takes them."""
+    return [row._meta.get_field(name).get_db_prep_value(getattr(row, name), connection) for name in names]
+
+
+def add_run(place: Place, new: NewRun) -> Run:
+    """Create a pending run, in the transaction that holds `place`.
+
+    Raises ThreadBusy when the strategy is `reject` and a run is active; nothing is to be committed then.
+    """
+    if place.busy and new.strategy is MultitaskStrategy.REJECT:
+        raise ThreadBusy
+    if place.busy and new.strategy is MultitaskStrategy.INTERRUPT:
+        for run in Run.objects.filter(thread_id=place.thread_id).active().order_by("position"):
+            cancel_in_transaction(run, CancelAction.INTERRUPT)
+    run = Run(
+        run_id=new.run_id,
+        thread_id=place.thread_id,
+        organization_id=new.organization_id,
+        owner_id=new.owner_id,
+        assistant_id=new.assistant_id,
+        graph_id=new.graph_id,
+        status=RunStatus.PENDING,
+        kwargs=new.kwargs,
+        metadata=new.metadata,
+        multitask_strategy=new.strategy,
+        position=place.last_position + 1,
+        after_seq=_last_seq(place, new.strategy),
+        not_before=new.not_before,
+        created_at=timezone.now(),
+    )
+    run.updated_at = run.created_at
+    _insert(run, _with(place.metadata, graph_id=new.graph_id, assistant_id=str(new.assistant_id)))
     transaction.on_commit(announce_pending)
     return run
 
 
-def reserve_position(thread: Thread) -> int:
+def _last_seq(place: Place, strategy: MultitaskStrategy) -> int:
+    if place.busy and strategy is MultitaskStrategy.INTERRUPT:
+        # Ending pending runs appended events.
+        return Thread.objects.values_list("last_seq", flat=True).get(pk=place.thread_id)
+    return place.last_seq
+
+
+def _with(metadata: dict[str, Any], **about: str) -> str | None:
+    """`metadata` with these keys, as JSON; None when it has them already."""
+    return None if about.items() <= metadata.items() else orjson.dumps({**metadata, **about}).decode()
+
+
+def _insert(run: Run, thread_metadata: str | None) -> None:
+    now = connection.ops.adapt_datetimefield_value(run.created_at)
+    run_id, *others = _adapted(run, "run_id", "organization_id", "owner_id", "assistant_id")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TAKE_TURN, [run.position, ThreadStatus.BUSY, run.graph_id, now, thread_metadata, run.thread_id]
+        )
+        cursor.execute(
+            _INSERT_RUN,
+            [
+                run_id,
+                run.thread_id,
+                *others,
+                run.graph_id,
+                run.status,
+                orjson.dumps(run.kwargs).decode(),
+                orjson.dumps(run.metadata).decode(),
+                run.multitask_strategy,
+                run.position,
+                run.after_seq,
+                run.not_before and connection.ops.adapt_datetimefield_value(run.not_before),
+                now,
+                now,
+            ],
+        )
+
+
+def reserve_position(place: Place) -> int:
     """Take a turn for a change of state that is not a run; runs created later come after it and fence it off.
 
-    As for `add_run`, the thread is locked. Raises ThreadBusy when a run is active.
+    In the transaction that holds `place`. Raises ThreadBusy when a run is active.
     """
-    if Run.objects.filter(thread=thread).active().exists():
+    if place.busy:
         raise ThreadBusy
-    position = thread.last_position + 1
-    Thread.objects.filter(pk=thread.pk).update(last_position=position)
-    return position
+    Thread.objects.filter(pk=place.thread_id).update(last_position=place.last_position + 1)
+    return place.last_position + 1
 
 
 def state_changed(thread_id: str, position: int, *, values: Any, interrupts: Any, waits_for_input: bool) -> None:

@@ -1,14 +1,25 @@
 """Reading rows of the log."""
 
 import uuid
+from typing import Any
 
 from django.db.models import QuerySet
 
+from accounts.prepared import Prepared
 from runs.models import EventChunk, Thread
-from runs.records import Chunk
+from runs.records import Chunk, decompress
 
 #: How many rows one read brings at most.
 PAGE = 200
+
+
+def _page(**of: Any) -> QuerySet[EventChunk, tuple[Any, ...]]:
+    rows = EventChunk.objects.filter(last_seq__gt=of.pop("after"), **of).order_by("first_seq")
+    return rows.values_list("thread_id", "run_id", "first_seq", "last_seq", "payload")[:PAGE]
+
+
+_of_thread = Prepared(_page, thread_id="example", after=1)
+_of_run = Prepared(_page, run_id=uuid.UUID(int=1), after=1)
 
 
 def read_after(thread_id: str, after: int) -> list[Chunk]:
@@ -16,16 +27,16 @@ def read_after(thread_id: str, after: int) -> list[Chunk]:
 
     The first of them may begin at or below `after`.
     """
-    return _page(EventChunk.objects.filter(thread_id=thread_id), after)
+    return [_chunk(*row) for row in _of_thread.rows(thread_id=thread_id, after=after)]
 
 
 def read_run_after(run_id: uuid.UUID, after: int) -> list[Chunk]:
     """As `read_after`, of one run."""
-    return _page(EventChunk.objects.filter(run_id=run_id), after)
+    return [_chunk(*row) for row in _of_run.rows(run_id=run_id, after=after)]
 
 
-def _page(rows: "QuerySet[EventChunk]", after: int) -> list[Chunk]:
-    return [row.chunk() for row in rows.filter(last_seq__gt=after).order_by("first_seq")[:PAGE]]
+def _chunk(thread_id: str, run_id: uuid.UUID, first_seq: int, last_seq: int, payload: bytes) -> Chunk:
+    return Chunk(thread_id, str(run_id), first_seq, last_seq, decompress(payload))
 
 
 def oldest_seq(run_id: uuid.UUID) -> int | None:

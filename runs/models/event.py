@@ -2,7 +2,6 @@ from django.db import models
 
 from runs.models.run import Run
 from runs.models.thread import Thread
-from runs.records import Chunk, decompress
 
 
 class EventChunk(models.Model):
@@ -24,6 +23,3 @@ class EventChunk(models.Model):
 
     def __str__(self) -> str:
         return f"{self.thread_id} {self.first_seq}..{self.last_seq}"
-
-    def chunk(self) -> Chunk:
-        return Chunk(self.thread_id, str(self.run_id), self.first_seq, self.last_seq, decompress(self.payload))

@@ -70,9 +70,9 @@ class Run(TenantModel):
             models.UniqueConstraint(fields=["thread", "position"], name="one_run_per_position"),
         ]
         indexes = [
-            models.Index(
-                fields=["status", "created_at"], condition=Q(status__in=("pending", "running")), name="run_active"
-            ),
+            models.Index(fields=["created_at"], condition=Q(status=RunStatus.PENDING), name="run_pending"),
+            models.Index(fields=["lease_until"], condition=Q(status=RunStatus.RUNNING), name="run_leased"),
+            models.Index(fields=["thread", "position"], condition=Q(status__in=ACTIVE), name="run_active"),
             models.Index(fields=["organization", "-created_at"]),
         ]
 

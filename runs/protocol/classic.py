@@ -10,7 +10,7 @@ import orjson
 
 from runs.protocol.messages import MessageAssembly
 from runs.protocol.sse import frame
-from runs.records import Chunk, Record, parse_head, record, unpack
+from runs.records import Chunk, parse_head
 
 #: Records that every reader gets, whatever modes it asked for.
 _CONTROL = frozenset({"metadata", "error", "cancel", "end"})
@@ -79,24 +79,3 @@ class ClassicStream:
     def close(self) -> bytes:
         """What ends the stream when the log has no `end` for it any more."""
         return b"" if self.ended else frame("end", b"null")
-
-
-def final_values(chunk: Chunk) -> bytes | None:
-    """The JSON of the last root `values` in a chunk."""
-    found = None
-    for _, item in unpack(chunk):
-        if item.method == "values" and not item.namespace:
-            found = item.data
-    return found
-
-
-def first_of(chunk: Chunk, method: str) -> Record | None:
-    for _, item in unpack(chunk):
-        if item.method == method:
-            return item
-    return None
-
-
-def metadata_record(run_id: str, attempt: int) -> Record:
-    """The first event of an attempt."""
-    return record("metadata", {"run_id": run_id, "attempt": attempt})

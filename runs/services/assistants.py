@@ -5,6 +5,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
+from accounts.prepared import Prepared
 from accounts.tenancy import Tenant
 from runs.exceptions import Conflict, Invalid, NotFound
 from runs.identifiers import is_uuid, new_id, system_assistant_id
@@ -14,31 +15,46 @@ from runs.services.filters import with_metadata
 
 NOT_FOUND = "Assistant not found."
 
+_EXAMPLE = uuid.UUID(int=1)
+_FIELDS = [field.attname for field in Assistant._meta.concrete_fields]
+
+# Every run asks this.
+_assistant = Prepared(
+    lambda organization_id, assistant_id: Assistant.objects.for_tenant(Tenant(organization_id, _EXAMPLE, frozenset()))
+    .filter(assistant_id=assistant_id)
+    .values_list(*_FIELDS, "graph__error"),
+    organization_id=uuid.UUID(int=2),
+    assistant_id=uuid.UUID(int=3),
+)
+
 
 def get_assistant(tenant: Tenant, name: str) -> Assistant:
     """By its id, or by the id of a graph, which names the system's assistant. Raises NotFound."""
+    return _find(tenant, name)[0]
+
+
+def _find(tenant: Tenant, name: str) -> tuple[Assistant, str]:
+    """The assistant, and why its graph can not run, if it can not."""
     assistant_id = uuid.UUID(name) if is_uuid(name) else system_assistant_id(name)
-    found = Assistant.objects.for_tenant(tenant).select_related("graph").filter(assistant_id=assistant_id).first()
-    if found is None:
+    row = _assistant.first(organization_id=tenant.organization_id, assistant_id=assistant_id)
+    if row is None:
         raise NotFound(NOT_FOUND)
-    return found
+    *values, error = row
+    return Assistant.from_db(None, _FIELDS, values), error
 
 
 def runnable_assistant(tenant: Tenant, name: str) -> Assistant:
     """The assistant that a run is to execute. Raises NotFound for an id, Invalid for a graph that can not run."""
     try:
-        assistant = get_assistant(tenant, name)
+        assistant, error = _find(tenant, name)
     except NotFound:
         if is_uuid(name):
             raise
         graphs = ", ".join(Graph.objects.order_by("graph_id").values_list("graph_id", flat=True))
-        raise Invalid(
-            ("body", "assistant_id"), f"must be the id of an assistant, or one of the graphs: {graphs}"
-        ) from None
-    if assistant.graph.error:
-        raise Invalid(
-            ("body", "assistant_id"), f"the graph '{assistant.graph_id}' can not run: {assistant.graph.error}"
-        )
+        reason = f"must be the id of an assistant, or one of the graphs: {graphs}"
+        raise Invalid(("body", "assistant_id"), reason) from None
+    if error:
+        raise Invalid(("body", "assistant_id"), f"the graph '{assistant.graph_id}' can not run: {error}")
     return assistant
 
 

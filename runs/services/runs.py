@@ -13,12 +13,12 @@ from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.exceptions import Conflict, Invalid, NotFound
 from runs.identifiers import is_thread_id, is_uuid, new_id
-from runs.lifecycle import CancelResult, ThreadBusy
-from runs.models import Assistant, Run, Thread
+from runs.lifecycle import CancelResult, NewRun, Place, ThreadBusy
+from runs.models import Assistant, Run
 from runs.protocol.requests import RunRequest
 from runs.services.assistants import runnable_assistant
 from runs.services.threads import NOT_FOUND as THREAD_NOT_FOUND
-from runs.services.threads import get_thread, insert_thread, locked_thread
+from runs.services.threads import get_thread, hold_thread, new_place
 from runs.states import CancelAction, MultitaskStrategy, RunStatus
 
 NOT_FOUND = "Run not found."
@@ -37,7 +37,7 @@ def create_run(tenant: Tenant, thread_id: str, body: RunRequest) -> Run:
     if body.on_completion is not None:
         raise Invalid(("body", "on_completion"), "is an option of stateless runs")
     create = (body.if_not_exists or settings.DEFAULT_IF_NOT_EXISTS) == "create"
-    return _create(tenant, thread_id, body, create=create, temporary=False)
+    return _create(tenant, thread_id, body, create=create)
 
 
 def create_stateless_run(tenant: Tenant, body: RunRequest) -> Run:
@@ -47,46 +47,56 @@ def create_stateless_run(tenant: Tenant, body: RunRequest) -> Run:
         raise Invalid(
             ("body", "config", "configurable", "thread_id"), "must be a UUID, or 1 to 64 letters, digits, '_' and '-'"
         )
+    if named is not None:
+        return _create(tenant, named, body)
     delete = (body.on_completion or settings.DEFAULT_ON_COMPLETION) == "delete"
-    return _create(tenant, named or str(new_id()), body, create=True, temporary=delete and named is None)
+    return _create(tenant, str(new_id()), body, fresh=True, temporary=delete)
 
 
-def _create(tenant: Tenant, thread_id: str, body: RunRequest, *, create: bool, temporary: bool) -> Run:
-    assistant = runnable_assistant(tenant, body.assistant_id)
-    run_id = new_id()
-    kwargs = _kwargs(tenant, assistant, thread_id, run_id, body, temporary=temporary)
-    strategy = body.strategy or MultitaskStrategy(settings.DEFAULT_MULTITASK_STRATEGY)
-    delay = body.after_seconds
+def _place(tenant: Tenant, thread_id: str, *, create: bool) -> Place:
+    """The thread that a run is asked for on, made if that is allowed. Raises NotFound, also for somebody else's."""
     try:
-        with transaction.atomic():
-            thread = _thread_for_run(tenant, thread_id, create=create, temporary=temporary)
-            return lifecycle.add_run(
-                thread,
-                strategy=strategy,
-                graph_id=assistant.graph_id,
-                assistant=assistant,
-                run_id=run_id,
-                owner_id=tenant.user_id,
-                kwargs=kwargs,
-                metadata=kwargs["config"]["metadata"],
-                not_before=timezone.now() + timedelta(seconds=delay) if delay else None,
-            )
-    except ThreadBusy as exc:
-        raise Conflict(str(exc)) from exc
-
-
-def _thread_for_run(tenant: Tenant, thread_id: str, *, create: bool, temporary: bool) -> Thread:
-    try:
-        return locked_thread(tenant, thread_id)
+        return hold_thread(tenant, thread_id)
     except NotFound:
         if not create:
             raise
     try:
         with transaction.atomic():
-            return insert_thread(tenant, thread_id, temporary=temporary)
+            return new_place(tenant, thread_id)
     except IntegrityError:
-        # Somebody else's, or made by a neighbour just now.
-        return locked_thread(tenant, thread_id)
+        return hold_thread(tenant, thread_id)
+
+
+def _create(
+    tenant: Tenant,
+    thread_id: str,
+    body: RunRequest,
+    *,
+    create: bool = True,
+    fresh: bool = False,
+    temporary: bool = False,
+) -> Run:
+    assistant = runnable_assistant(tenant, body.assistant_id)
+    run_id = new_id()
+    kwargs = _kwargs(tenant, assistant, thread_id, run_id, body, temporary=temporary)
+    new = NewRun(
+        run_id=run_id,
+        organization_id=tenant.organization_id,
+        owner_id=tenant.user_id,
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.graph_id,
+        strategy=body.strategy or MultitaskStrategy(settings.DEFAULT_MULTITASK_STRATEGY),
+        kwargs=kwargs,
+        metadata=kwargs["config"]["metadata"],
+        not_before=timezone.now() + timedelta(seconds=body.after_seconds) if body.after_seconds else None,
+    )
+    try:
+        with transaction.atomic():
+            if fresh:
+                return lifecycle.add_run(new_place(tenant, thread_id, temporary=temporary, fresh=True), new)
+            return lifecycle.add_run(_place(tenant, thread_id, create=create), new)
+    except ThreadBusy as exc:
+        raise Conflict(str(exc)) from exc
 
 
 def _kwargs(

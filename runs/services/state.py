@@ -11,7 +11,7 @@ from runs.exceptions import Conflict, Invalid, NotFound, Refusal, Unavailable
 from runs.lifecycle import ThreadBusy
 from runs.models import Run, Thread
 from runs.protocol.requests import CheckpointBody, HistoryQuery, StateUpdate
-from runs.services.threads import get_thread, locked_thread
+from runs.services.threads import get_thread, hold_thread
 
 EMPTY_STATE: dict[str, Any] = {
     "values": {},
@@ -61,10 +61,11 @@ def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str,
         checkpoint = checkpoint.model_copy(update={"checkpoint_id": body.checkpoint_id})
     try:
         with transaction.atomic():
-            thread = locked_thread(tenant, thread_id)
+            place = hold_thread(tenant, thread_id)
+            thread = get_thread(tenant, thread_id)
             if not thread.graph_id:
                 raise Invalid(("path", "thread_id"), "the thread has not run a graph yet")
-            position = lifecycle.reserve_position(thread)
+            position = lifecycle.reserve_position(place)
     except ThreadBusy:
         raise Conflict("The thread has active runs; its state can not be updated now.") from None
     last = Run.objects.filter(thread=thread).order_by("-position").values_list("assistant_id", flat=True).first()

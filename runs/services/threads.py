@@ -1,19 +1,33 @@
 """Threads: made, found, changed, deleted."""
 
+import uuid
 from typing import Any
 
 from django.db import IntegrityError, transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
+from accounts.prepared import Prepared
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.exceptions import Conflict, NotFound
 from runs.identifiers import is_thread_id, new_id
-from runs.models import Purge, Thread
+from runs.lifecycle import BeingDeleted, Place
+from runs.models import Run, Thread
 from runs.protocol.requests import ThreadCreate, ThreadPatch, ThreadSearch
 from runs.services.filters import with_metadata
 
 NOT_FOUND = "Thread not found."
+
+# Every run on a thread asks this.
+_place = Prepared(
+    lambda organization_id, user_id, thread_id: Thread.objects.for_tenant(Tenant(organization_id, user_id, frozenset()))
+    .filter(pk=thread_id)
+    .values_list("last_seq", "last_position", "metadata", Exists(Run.objects.filter(thread=OuterRef("pk")).active())),
+    organization_id=uuid.UUID(int=1),
+    user_id=uuid.UUID(int=2),
+    thread_id="example",
+)
 
 
 def get_thread(tenant: Tenant, thread_id: str) -> Thread:
@@ -24,15 +38,16 @@ def get_thread(tenant: Tenant, thread_id: str) -> Thread:
     return found
 
 
-def locked_thread(tenant: Tenant, thread_id: str) -> Thread:
-    """The thread, held until the transaction ends; without its values. Raises NotFound."""
+def hold_thread(tenant: Tenant, thread_id: str) -> Place:
+    """Hold the thread until the transaction ends. Raises NotFound."""
     if not is_thread_id(thread_id):
         raise NotFound(NOT_FOUND)
     lifecycle.lock_threads([thread_id])
-    found = Thread.objects.for_tenant(tenant).defer("values").filter(pk=thread_id).first()
-    if found is None:
+    row = _place.first(organization_id=tenant.organization_id, user_id=tenant.user_id, thread_id=thread_id)
+    if row is None:
         raise NotFound(NOT_FOUND)
-    return found
+    last_seq, last_position, metadata, busy = row
+    return Place(thread_id=thread_id, last_seq=last_seq, last_position=last_position, metadata=metadata, busy=busy)
 
 
 def create_thread(tenant: Tenant, body: ThreadCreate) -> Thread:
@@ -40,7 +55,7 @@ def create_thread(tenant: Tenant, body: ThreadCreate) -> Thread:
     thread_id = body.thread_id or str(new_id())
     try:
         with transaction.atomic():
-            return insert_thread(tenant, thread_id, metadata=body.metadata or {})
+            return _insert(tenant, thread_id, metadata=body.metadata or {}, fresh=body.thread_id is None)
     except IntegrityError:
         if body.if_exists == "do_nothing":
             existing = Thread.objects.for_tenant(tenant).filter(pk=thread_id).first()
@@ -49,25 +64,26 @@ def create_thread(tenant: Tenant, body: ThreadCreate) -> Thread:
         raise Conflict(f"Thread with ID {thread_id} already exists") from None
 
 
-def insert_thread(tenant: Tenant, thread_id: str, **fields: Any) -> Thread:
-    """A new row, in the caller's transaction. Raises IntegrityError, and Conflict while an old one is cleared away."""
-    if Purge.objects.filter(pk=thread_id).exists():
-        raise Conflict("A thread with this ID is being deleted; try again.")
-    now = timezone.now()
-    return Thread.objects.create(
-        thread_id=thread_id,
-        organization_id=tenant.organization_id,
-        owner_id=tenant.user_id,
-        updated_at=now,
-        state_updated_at=now,
-        **fields,
-    )
+def new_place(tenant: Tenant, thread_id: str, *, temporary: bool = False, fresh: bool = False) -> Place:
+    """A new thread for a run, in the caller's transaction. Raises IntegrityError, and Conflict as `_insert`."""
+    _insert(tenant, thread_id, metadata={}, temporary=temporary, fresh=fresh)
+    return Place(thread_id=thread_id)
+
+
+def _insert(tenant: Tenant, thread_id: str, **fields: Any) -> Thread:
+    try:
+        return lifecycle.add_thread(
+            thread_id, organization_id=tenant.organization_id, owner_id=tenant.user_id, **fields
+        )
+    except BeingDeleted as exc:
+        raise Conflict(str(exc)) from exc
 
 
 def patch_thread(tenant: Tenant, thread_id: str, body: ThreadPatch) -> Thread:
     """Merge metadata key by key. Raises NotFound."""
     with transaction.atomic():
-        thread = locked_thread(tenant, thread_id)
+        hold_thread(tenant, thread_id)
+        thread = get_thread(tenant, thread_id)
         if body.metadata:
             thread.metadata = {**thread.metadata, **body.metadata}
             thread.updated_at = timezone.now()
