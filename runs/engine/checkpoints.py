@@ -1,46 +1,53 @@
-"""The checkpointer of one machine: LangGraph's own for SQLite, in a file of its own, with a fence in front.
+"""The checkpointer of one machine: LangGraph's store for SQLite, in a file of its own, with a fence in front.
 
-The fence is a row per thread in the same file: the position and the attempt that may write. An attempt raises it before
-its first step, to itself; a trigger compares it inside the transaction of every write. So an attempt that was replaced,
+The fence is a row per thread in the same file: the position and the attempt that may write. An attempt raises it to
+itself before its first step, and every write looks at it inside its own transaction. So an attempt that was replaced,
 even one that slept through it, writes nothing more.
+
+What the runs of an engine write at the same time is committed together, by one thread.
 """
 
 import asyncio
+import copy
+import queue
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import aiosqlite
 from langchain_core.runnables import RunnableConfig
-from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
-from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
+from langgraph.checkpoint.base import (
+    BaseCheckpointSaver,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    DeltaChannelHistory,
+)
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+R = TypeVar("R")
 
 #: Where the config carries the writer. Keys that begin with two underscores are never stored.
 WRITER_KEY = "__writer"
 
 _BUSY_SECONDS = 20
-_STALE = "stale attempt"
-
-_SCHEMA = """
+#: How many of `_first` are remembered; forgetting one costs a query.
+_MAX_FIRST = 10_000
+_FENCES = """
 CREATE TABLE IF NOT EXISTS fences (
     thread_id TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL, attempt INTEGER NOT NULL
-);
-"""
-_GUARD = """
-CREATE TEMP TRIGGER IF NOT EXISTS fence_{table} BEFORE INSERT ON main.{table}
-WHEN NOT EXISTS (
-    SELECT 1 FROM fences WHERE thread_id = writer_thread()
-    AND position = writer_position() AND attempt = writer_attempt()
 )
-BEGIN SELECT RAISE(ABORT, 'stale attempt'); END;
 """
 _RAISE = """
 INSERT INTO fences (thread_id, position, attempt) VALUES (?, ?, ?)
 ON CONFLICT (thread_id) DO UPDATE SET position = excluded.position, attempt = excluded.attempt
 WHERE (excluded.position, excluded.attempt) > (fences.position, fences.attempt)
 """
+_FENCE = "SELECT thread_id, position, attempt FROM fences WHERE thread_id = ?"
 
 
 class Writer(NamedTuple):
@@ -55,41 +62,43 @@ class StaleAttempt(Exception):
     """The checkpointer refused a write: another attempt has taken the thread over."""
 
 
-class _Gate:
-    """The one writer at a time, as the triggers see it."""
+class FencedSqliteSaver(BaseCheckpointSaver[str]):
+    """Writes succeed only for the writer that the thread's fence names. Made by `open_saver`."""
 
-    def __init__(self) -> None:
-        self.lock = asyncio.Lock()
-        self.writer = Writer("", 0, 0)
-
-
-class FencedSqliteSaver(AsyncSqliteSaver):
-    """AsyncSqliteSaver whose writes succeed only for the writer that the fence names. Made by `open_saver`."""
-
-    def __init__(self, conn: aiosqlite.Connection) -> None:
-        super().__init__(conn)
-        self._gate = _Gate()
-
-    async def setup(self) -> None:
-        if self.is_setup:
-            return
-        await super().setup()
-        gate = self._gate
-        await self.conn.create_function("writer_thread", 0, lambda: gate.writer.thread_id)
-        await self.conn.create_function("writer_position", 0, lambda: gate.writer.position)
-        await self.conn.create_function("writer_attempt", 0, lambda: gate.writer.attempt)
-        await self.conn.executescript(_SCHEMA + _GUARD.format(table="checkpoints") + _GUARD.format(table="writes"))
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        with closing(_connect(path)) as connection:
+            SqliteSaver(connection).setup()
+            connection.execute(_FENCES)
+        self._reader = SqliteSaver(_connect(path))
+        self._reader.is_setup = True
+        self._reads = ThreadPoolExecutor(1, thread_name_prefix="checkpoint-reads")
+        self._pen = _Pen(path)
+        #: Writers that found their thread without a fence, so without a checkpoint, and have written none yet.
+        self._first: dict[str, Writer] = {}
 
     async def raise_fence(self, writer: Writer) -> None:
         """Let `writer` write from now on and nobody before it. Raises StaleAttempt when a later one was here."""
-        async with self._gate.lock:
-            await self.conn.execute(_RAISE, writer)
-            await self.conn.commit()
-            cursor = await self.conn.execute(
-                "SELECT position, attempt FROM fences WHERE thread_id = ?", (writer.thread_id,)
-            )
-            if tuple(await cursor.fetchone() or ()) != writer[1:]:
-                raise StaleAttempt
+
+        def raise_it(store: SqliteSaver) -> bool:
+            before = store.conn.execute(_FENCE, (writer.thread_id,)).fetchone()
+            store.conn.execute(_RAISE, writer)
+            _check(store, writer)
+            return before is None
+
+        if await self._write(raise_it):
+            if len(self._first) >= _MAX_FIRST:
+                self._first.clear()
+            self._first[writer.thread_id] = writer
+
+    async def purge(self, thread_id: str) -> None:
+        """Delete everything of a thread, its fence too: nobody may write to it any more."""
+
+        def purge(store: SqliteSaver) -> None:
+            store.conn.execute("DELETE FROM fences WHERE thread_id = ?", (thread_id,))
+            store.delete_thread(thread_id)
+
+        await self._write(purge)
 
     async def aput(
         self,
@@ -98,40 +107,200 @@ class FencedSqliteSaver(AsyncSqliteSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        async with self._writing(config):
-            return await super().aput(config, checkpoint, metadata, new_versions)
+        return await self._write(self._put(config, checkpoint, metadata, new_versions))
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        return self._pen.submit(self._put(config, checkpoint, metadata, new_versions)).result()
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        async with self._writing(config):
-            await super().aput_writes(config, writes, task_id, task_path)
+        await self._write(self._put_writes(config, writes, task_id, task_path))
 
-    async def purge(self, thread_id: str) -> None:
-        """Delete everything of a thread, its fence too: nobody may write to it any more."""
-        async with self._gate.lock:
-            await self.conn.execute("DELETE FROM fences WHERE thread_id = ?", (thread_id,))
-            await self.adelete_thread(thread_id)
+    def put_writes(
+        self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+    ) -> None:
+        self._pen.submit(self._put_writes(config, writes, task_id, task_path)).result()
 
-    @asynccontextmanager
-    async def _writing(self, config: RunnableConfig) -> AsyncIterator[None]:
-        async with self._gate.lock:
-            self._gate.writer = Writer(*config["configurable"][WRITER_KEY])
-            try:
-                yield
-            except sqlite3.IntegrityError as exc:
-                await self.conn.rollback()
-                if _STALE in str(exc):
-                    raise StaleAttempt from exc
-                raise
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        writer = config["configurable"].get(WRITER_KEY)
+        if writer and self._first.get(config["configurable"]["thread_id"]) == writer:
+            return None
+        return await self._read(lambda: self.get_tuple(config))
 
+    def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return self._with_serde(self._reader).get_tuple(config)
+
+    async def alist(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> AsyncIterator[CheckpointTuple]:
+        for found in await self._read(lambda: list(self.list(config, filter=filter, before=before, limit=limit))):
+            yield found
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        return self._with_serde(self._reader).list(config, filter=filter, before=before, limit=limit)
+
+    async def aget_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        return await self._read(lambda: self.get_delta_channel_history(config=config, channels=channels))
+
+    def get_delta_channel_history(
+        self, *, config: RunnableConfig, channels: Sequence[str]
+    ) -> Mapping[str, DeltaChannelHistory]:
+        return self._with_serde(self._reader).get_delta_channel_history(config=config, channels=channels)
+
+    def get_next_version(self, current: str | None, channel: None) -> str:
+        return self._reader.get_next_version(current, channel)
+
+    def close(self) -> None:
+        """Write what was handed in, and end."""
+        self._pen.stop()
+        self._reads.shutdown()
+        self._reader.conn.close()
+
+    def _put(self, config: RunnableConfig, *args: Any) -> "Callable[[SqliteSaver], RunnableConfig]":
+        writer = Writer(*config["configurable"][WRITER_KEY])
+        self._first.pop(writer.thread_id, None)
+
+        def put(store: SqliteSaver) -> RunnableConfig:
+            _check(store, writer)
+            return self._with_serde(store).put(config, *args)
+
+        return put
+
+    def _put_writes(self, config: RunnableConfig, *args: Any) -> "Callable[[SqliteSaver], None]":
+        writer = Writer(*config["configurable"][WRITER_KEY])
+
+        def put_writes(store: SqliteSaver) -> None:
+            _check(store, writer)
+            self._with_serde(store).put_writes(config, *args)
+
+        return put_writes
+
+    def _with_serde(self, store: SqliteSaver) -> SqliteSaver:
+        # LangGraph copies this saver to tell it which classes a graph's checkpoints may hold; the store must know too.
+        if store.serde is self.serde:
+            return store
+        twin = copy.copy(store)
+        twin.serde = self.serde
+        return twin
+
+    async def _write(self, work: "Callable[[SqliteSaver], R]") -> R:
+        return await asyncio.wrap_future(self._pen.submit(work))
+
+    async def _read(self, work: Callable[[], R]) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._reads, work)
+
+
+def _check(store: SqliteSaver, writer: Writer) -> None:
+    if store.conn.execute(_FENCE, (writer.thread_id,)).fetchone() != writer:
+        raise StaleAttempt
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous=NORMAL")
+    return connection
+
+
+class _Store(SqliteSaver):
+    """LangGraph's store, in the transaction of whoever calls it."""
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        with closing(self.conn.cursor()) as cursor:
+            yield cursor
+
+
+_Item = tuple[Callable[[SqliteSaver], Any], "Future[Any]"]
+
+
+class _Pen:
+    """The writing thread: all that has gathered while it committed is its next transaction."""
+
+    def __init__(self, path: Path) -> None:
+        self._store = _Store(_connect(path))
+        self._store.is_setup = True
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="checkpoint-pen", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[SqliteSaver], R]) -> "Future[R]":
+        """Do `work` in a transaction; the future is done after its commit, or has what `work` raised."""
+        future: Future[R] = Future()
+        self._queue.put((work, future))
+        return future
+
+    def stop(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self._store.conn.close()
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            batch = [item]
+            while not self._queue.empty() and (item := self._queue.get()) is not None:
+                batch.append(item)
+            self._commit(batch)
+            if item is None:
+                return
+
+    def _commit(self, batch: Sequence[_Item]) -> None:
+        execute = self._store.conn.execute
+        answers: list[tuple[Future[Any], Any, BaseException | None]] = []
+        try:
+            execute("BEGIN IMMEDIATE")
+            for work, future in batch:
+                answers.append((future, *self._attempt(work)))
+            execute("COMMIT")
+        except sqlite3.Error as exc:
+            if self._store.conn.in_transaction:
+                execute("ROLLBACK")
+            answers = [(future, None, exc) for _, future in batch]
+        for future, result, error in answers:
+            if error:
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+    def _attempt(self, work: Callable[[SqliteSaver], Any]) -> tuple[Any, BaseException | None]:
+        """One piece of the transaction; what it raises undoes that piece alone."""
+        execute = self._store.conn.execute
+        execute("SAVEPOINT piece")
+        try:
+            result = work(self._store)
+        except Exception as exc:  # whatever a value's serialization raises is its writer's
+            execute("ROLLBACK TO piece")
+            execute("RELEASE piece")
+            return None, exc
+        execute("RELEASE piece")
+        return result, None
 
 
 @asynccontextmanager
 async def open_saver(path: Path) -> AsyncIterator[FencedSqliteSaver]:
     """The checkpointer in the file at `path`, ready for use."""
-    async with aiosqlite.connect(path, timeout=_BUSY_SECONDS) as conn:
-        saver = FencedSqliteSaver(conn)
-        await saver.setup()
-        await conn.execute("PRAGMA synchronous=NORMAL")
+    saver = FencedSqliteSaver(path)
+    try:
         yield saver
+    finally:
+        saver.close()

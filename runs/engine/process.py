@@ -38,7 +38,7 @@ def run_engine(connection: socket.socket, duty: Duty) -> None:
     # The host decides when an engine ends: a Ctrl-C or a stop of the service reaches every process of the group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
     registry = Registry.load(read_config(settings.LANGGRAPH_CONFIG), model=settings.DEERFLOW_MODEL)
     asyncio.run(_Engine(connection, registry).main(duty))
     _leave()

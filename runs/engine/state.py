@@ -95,7 +95,7 @@ class StateDesk:
             access_context=access,
             checkpointer=self._saver,
             store=None,
-            user=RunUser.of(uuid.UUID(params["user_id"])),
+            user=RunUser.of(params["user_id"] and uuid.UUID(params["user_id"])),
         )
 
 

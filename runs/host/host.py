@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from django.conf import settings
 from django.db import DatabaseError
 
@@ -35,6 +36,8 @@ Key = tuple[uuid.UUID, uuid.UUID]
 _TICK_SECONDS = 1.0
 _POLICE_SECONDS = 0.5
 _CHORES_SECONDS = 10.0
+#: Engines speak twice a second, even while a graph spins; one that is silent for so long is stopped or stuck for good.
+_SILENCE_SECONDS = 15.0
 _TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
 
 
@@ -166,6 +169,10 @@ class Host:
                 return
 
     def _hand(self, attempt: Attempt, engine: Engine) -> None:
+        if engine.gone:
+            # It ended after the claim was asked for; nobody else will give the run back.
+            self._spawn(in_database(lifecycle.release, [(attempt.run_id, attempt.claim)], crashed=False))
+            return
         held = Held(attempt, engine, deadline=time.monotonic() + settings.RUN_TIMEOUT)
         self._held[held.key] = held
         engine.held.add(held.key)
@@ -197,12 +204,17 @@ class Host:
         held = self._held.get(key)
         if held is None:
             return
-        self._let_go(held)
-        if ended == "stopped":
-            self._spawn(in_database(lifecycle.release, [key], crashed=False))
         if held.engine.solo:
             held.engine.send("stop")
+        if ended == "stopped":
+            self._spawn(self._hand_back(held))
+            return
+        self._let_go(held)
         self._pending.set()
+
+    async def _hand_back(self, held: Held) -> None:
+        await in_database(lifecycle.release, [held.key], crashed=False)
+        self._let_go(held)
 
     def _let_go(self, held: Held) -> None:
         self._held.pop(held.key, None)
@@ -244,6 +256,10 @@ class Host:
 
     async def _police(self) -> None:
         now = time.monotonic()
+        for engine in self._pool.alive():
+            if engine.ready.is_set() and now - engine.heard_at > _SILENCE_SECONDS:
+                logger.warning("engine %s says nothing any more: it is replaced", engine.pid)
+                engine.kill()
         for held in list(self._held.values()):
             stalled_by = held.engine.stalled_by
             if stalled_by and stalled_by != held.attempt.run_id:
@@ -268,9 +284,18 @@ class Host:
             outcome = Outcome(RunStatus.TIMEOUT, error=_TIMED_OUT)
         held.settled = True
         attempt = held.attempt
-        await in_database(
-            lifecycle.write, [Write(attempt.run_id, attempt.claim, attempt.thread_id, outcome=outcome)]
-        )
+        await in_database(lifecycle.write, [Write(attempt.run_id, attempt.claim, attempt.thread_id, outcome=outcome)])
+        self._spawn(self._refresh_values(attempt))
+
+    async def _refresh_values(self, attempt: Attempt) -> None:
+        """Bring the thread's row up to its last checkpoint, which the engine could not report any more."""
+        user_id = str(attempt.owner_id) if attempt.owner_id else None
+        about = {"thread_id": attempt.thread_id, "graph_id": attempt.graph_id, "user_id": user_id}
+        try:
+            answer = await self._pool.call("state", {**about, "checkpoint": {}, "subgraphs": False})
+        except (calls.NoEngine, calls.CallRefused, TimeoutError):
+            return
+        await in_database(lifecycle.values_found, attempt.thread_id, attempt.position, orjson.loads(answer)["values"])
 
     # Chores.
 

@@ -43,6 +43,9 @@ class Pool:
         """Those that are alive and not one run's alone."""
         return [engine for engine in self._engines if engine.duty == duty and not engine.solo]
 
+    def alive(self) -> list[Engine]:
+        return list(self._engines)
+
     def with_room(self) -> Engine | None:
         """The engine to give the next runs to: the emptiest."""
         ready = [engine for engine in self.engines("runs") if engine.ready.is_set() and not engine.gone]

@@ -17,6 +17,7 @@ from runs.lifecycle.create import (
     add_thread,
     reserve_position,
     state_changed,
+    values_found,
 )
 from runs.lifecycle.delete import delete_run, delete_thread
 from runs.lifecycle.release import reap, release
@@ -42,5 +43,6 @@ __all__ = [
     "request_cancel",
     "reserve_position",
     "state_changed",
+    "values_found",
     "write",
 ]

@@ -213,3 +213,8 @@ def state_changed(thread_id: str, position: int, *, values: Any, interrupts: Any
         state_updated_at=now,
         updated_at=now,
     )
+
+
+def values_found(thread_id: str, position: int, values: Any) -> None:
+    """Note the values of the last checkpoint of the run at `position`, unless another has come since."""
+    Thread.objects.filter(pk=thread_id, last_position=position).update(values=values, state_updated_at=timezone.now())

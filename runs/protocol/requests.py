@@ -38,6 +38,10 @@ def _check_uuid(value: str | None) -> str | None:
     return value
 
 
+class Nothing(Body):
+    """The body of what takes none: empty, or an empty object."""
+
+
 class Send(Body):
     node: str
     input: Any = None
@@ -139,19 +143,50 @@ class Search(Body):
     limit: int = Field(default=10, ge=1, le=1000)
     offset: int = Field(default=0, ge=0, le=2**31)
     sort_order: Literal["asc", "desc"] | None = None
-    select: list[str] | None = Field(default=None, max_length=50)
+
+
+#: `context` is a name that clients may know and that threads here do not have.
+ThreadField = Literal[
+    "thread_id",
+    "created_at",
+    "updated_at",
+    "state_updated_at",
+    "metadata",
+    "status",
+    "config",
+    "context",
+    "values",
+    "interrupts",
+    "error",
+]
 
 
 class ThreadSearch(Search):
     ids: list[str] | None = Field(default=None, max_length=1000)
     status: Literal["idle", "busy", "interrupted", "error"] | None = None
     sort_by: Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"] | None = None
+    select: Annotated[list[ThreadField], Field(max_length=50)] | None = None
+
+
+AssistantField = Literal[
+    "assistant_id",
+    "graph_id",
+    "config",
+    "context",
+    "metadata",
+    "name",
+    "description",
+    "version",
+    "created_at",
+    "updated_at",
+]
 
 
 class AssistantSearch(Search):
     graph_id: str | None = Field(default=None, max_length=64)
     name: str | None = Field(default=None, max_length=255)
     sort_by: Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"] | None = None
+    select: Annotated[list[AssistantField], Field(max_length=50)] | None = None
 
 
 class AssistantCreate(Body):

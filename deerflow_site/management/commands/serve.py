@@ -93,7 +93,7 @@ class _Service:
         self._failed = False
 
     def run(self) -> None:
-        sys.setswitchinterval(0.0005)
+        sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
         """Serve until told to stop. Does not return: the process exits."""
         self._server = Server(
             application,
