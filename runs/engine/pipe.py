@@ -4,6 +4,7 @@ Host to engine: `start` (an attempt), `cancel`, `call` (a question about state),
 Engine to host: `hello`, `chunk` (committed events), `done` (an attempt is over), `answer`, `alive`.
 """
 
+import signal
 import socket
 import struct
 from typing import Any, Literal, NamedTuple
@@ -69,3 +70,12 @@ def request_engine(spawner: socket.socket, duty: Duty, connection: socket.socket
     if len(answer) < PID.size:
         raise ConnectionError("the spawner is gone")
     return int(PID.unpack(answer)[0])
+
+
+def ignore_stop_signals() -> None:
+    """Leave it to the host when to end: a Ctrl-C or a stop of the service reaches every process of the group.
+
+    Handlers, not SIG_IGN, which programs that a graph starts would inherit.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)

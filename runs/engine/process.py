@@ -6,7 +6,6 @@ about threads; no node runs in it, so it answers while a graph spins.
 
 import asyncio
 import os
-import signal
 import socket
 import sys
 import threading
@@ -20,7 +19,7 @@ from runs.engine import pipe
 from runs.engine.checkpoints import FencedSqliteSaver, open_saver
 from runs.engine.execution import Ended, Execution, Reason
 from runs.engine.graphs import Registry
-from runs.engine.pipe import Duty
+from runs.engine.pipe import Duty, ignore_stop_signals
 from runs.engine.state import Refused, StateDesk
 from runs.engine.watchdog import Watchdog
 from runs.engine.writer import Journal, Pen
@@ -29,6 +28,9 @@ from runs.lifecycle import Attempt
 from runs.records import Chunk
 from runs.signals import chunks_committed
 
+#: Without these an engine would seem to work.
+OWN_THREADS = frozenset({"pen", "checkpoint-pen", "pipe", "watchdog"})
+
 #: Threads for nodes that are plain functions.
 _NODE_THREADS = 64
 
@@ -36,12 +38,19 @@ _NODE_THREADS = 64
 def run_engine(connection: socket.socket, duty: Duty) -> None:
     """Be an engine until the host is gone. Never returns."""
     # The host decides when an engine ends: a Ctrl-C or a stop of the service reaches every process of the group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_stop_signals()
+    threading.excepthook = _die_with_own_threads
     sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
     registry = Registry.load(read_config(settings.LANGGRAPH_CONFIG), model=settings.DEERFLOW_MODEL)
     asyncio.run(_Engine(connection, registry).main(duty))
     _leave()
+
+
+def _die_with_own_threads(failure: threading.ExceptHookArgs) -> None:
+    """An engine without one of its own threads is of no use: it ends, and its runs go on in the next one."""
+    threading.__excepthook__(failure)
+    if failure.thread and failure.thread.name in OWN_THREADS:
+        os._exit(1)
 
 
 def _leave() -> None:

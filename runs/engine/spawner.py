@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 
-from runs.engine.pipe import DUTIES, PID
+from runs.engine.pipe import DUTIES, PID, ignore_stop_signals
 from runs.engine.process import run_engine
 
 _PR_SET_PDEATHSIG = 1
@@ -23,8 +23,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main(descriptor: int) -> None:
     """Serve the host at the other end of this descriptor until it is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    ignore_stop_signals()
     signal.signal(signal.SIGCHLD, _bury)
     spawner = os.getpid()
     with socket.socket(fileno=descriptor) as host:

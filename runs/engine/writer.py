@@ -13,15 +13,16 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, OperationalError, connection
 
 from runs.lifecycle import Outcome, Write, write
-from runs.records import Record
+from runs.records import Chunk, Record
 
 logger = logging.getLogger(__name__)
 
-#: How many records of a run may wait before its graph has to.
-ROOM = 2000
+#: How many records of a run, and how many bytes, may wait before its graph has to.
+ROOM_RECORDS = 2000
+ROOM_BYTES = 8 * 1024 * 1024
 _RETRY_SECONDS = 0.5
 
 
@@ -37,19 +38,26 @@ class Journal:
         self.lost = False
         self._pen = pen
         self._records: deque[Record] = deque()
+        #: Bytes that were appended and bytes that are committed.
+        self._appended = 0
+        self._committed = 0
         self._queued = False
         self._outcome: Outcome | None = None
         self._flushed = asyncio.Event()
 
     def append(self, record: Record) -> None:
         self._records.append(record)
+        self._appended += len(record.data)
         self._queue()
 
     async def room(self) -> None:
         """Wait while too many records are on their way."""
-        while len(self._records) > ROOM and not self.lost:
+        while self._is_full() and not self.lost:
             self._flushed.clear()
             await self._flushed.wait()
+
+    def _is_full(self) -> bool:
+        return len(self._records) > ROOM_RECORDS or self._appended - self._committed > ROOM_BYTES
 
     async def finish(self, outcome: Outcome) -> bool:
         """Write the outcome after all records. True when it was committed, False when the claim was lost."""
@@ -81,6 +89,7 @@ class Journal:
         """Called on the loop after the commit that held `item`."""
         if item.outcome:
             self._outcome = None
+        self._committed += sum(len(record.data) for record in item.records)
         self._queued = False
         if lost:
             self.lost = True
@@ -127,14 +136,20 @@ class Pen:
             journals.append(journal)
         return journals
 
-    def _write(self, batch: list[Write]) -> list[object]:
+    def _write(self, batch: list[Write]) -> list[Chunk | None]:
         while True:
             try:
-                return list(write(batch))
-            except DatabaseError:
+                return write(batch)
+            except OperationalError:
                 logger.exception("the log could not be written; trying again")
                 connection.close()
                 time.sleep(_RETRY_SECONDS)
+            except DatabaseError:
+                if len(batch) > 1:
+                    return [chunk for item in batch for chunk in self._write([item])]
+                # Writing it again would fail again; without a lease the run is taken up from its last checkpoint.
+                logger.exception("events of run %s could not be written", batch[0].run_id)
+                return [None]
 
 
 def _tell(journals: list[Journal], batch: list[Write], lost: list[bool]) -> None:

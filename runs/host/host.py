@@ -246,6 +246,8 @@ class Host:
                 self._stop(held, "cancel")
 
     async def _reap(self) -> None:
+        # After a machine has slept, its own leases look expired too.
+        await self._check_leases()
         await in_database(lifecycle.reap)
 
     def _stop(self, held: Held, reason: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import logging
 import os
 import signal
 import socket
@@ -16,10 +17,14 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from accounts.models import User
 from deerflow_site.asgi import application
 from deerflow_site.server import Server, event_loop, reactor
 from runs.host.host import Host
+from runs.langgraph_json import ConfigError, read_config
 from runs.log import current_hub
+
+logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 
@@ -36,8 +41,14 @@ class Command(BaseCommand):
         if reload:
             _serve_and_reload()
             return
+        try:
+            read_config(settings.LANGGRAPH_CONFIG)
+        except ConfigError as exc:
+            raise CommandError(str(exc)) from None
         with _sole_server(settings.DATA_DIR / "serve.lock"):
             call_command("migrate", interactive=False, verbosity=0)
+            if not User.objects.exists():
+                self.stderr.write("Make an API key with: manage.py createkey --email you@example.org")
             _Service(_listen(settings.HOST, settings.PORT)).run()
 
 
@@ -114,10 +125,11 @@ class _Service:
     async def _start(self) -> None:
         try:
             await self._host.start(alone=True)
-        except BaseException:
+        except Exception:  # whatever it is, a server without a host is of no use
+            logger.exception("the server could not start")
             self._failed = True
             reactor.stop()
-            raise
+            return
         print(f"Serving on {self._address}", file=sys.stderr, flush=True)
 
     def _on_signal(self) -> None:
