@@ -9,6 +9,7 @@ What the runs of an engine write at the same time is committed together, by one 
 
 import asyncio
 import copy
+import fcntl
 import queue
 import sqlite3
 import threading
@@ -67,7 +68,7 @@ class FencedSqliteSaver(BaseCheckpointSaver[str]):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        with closing(_connect(path)) as connection:
+        with _alone(path), closing(_connect(path)) as connection:
             SqliteSaver(connection).setup()
             connection.execute(_FENCES)
         self._reader = SqliteSaver(_connect(path))
@@ -214,6 +215,14 @@ class FencedSqliteSaver(BaseCheckpointSaver[str]):
 def _check(store: SqliteSaver, writer: Writer) -> None:
     if store.conn.execute(_FENCE, (writer.thread_id,)).fetchone() != writer:
         raise StaleAttempt
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold back the other engines that start: of two that make the file at once, SQLite refuses one without waiting."""
+    with open(f"{path}.setup", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _connect(path: Path) -> sqlite3.Connection:

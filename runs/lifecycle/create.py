@@ -9,7 +9,7 @@ import orjson
 from django.db import connection, models, transaction
 from django.utils import timezone
 
-from runs.lifecycle.append import announce_pending
+from runs.lifecycle.append import adapted_time, announce_pending
 from runs.lifecycle.cancel import cancel_in_transaction
 from runs.models import Purge, Run, Thread
 from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
@@ -58,7 +58,7 @@ class BeingDeleted(Exception):
 _INSERT_THREAD = """
 INSERT INTO runs_thread (thread_id, organization_id, owner_id, shared, temporary, status, graph_id, metadata, config,
     interrupts, last_seq, last_position, created_at, updated_at, state_updated_at)
-VALUES (%s, %s, %s, %s, %s, %s, '', %s, '{}', '{}', 0, 0, %s, %s, %s)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, '{}', '{}', 0, %s, %s, %s, %s)
 """
 _TAKE_TURN = """
 UPDATE runs_thread SET last_position = %s, status = %s, graph_id = %s, updated_at = %s,
@@ -78,7 +78,6 @@ def add_thread(
     organization_id: uuid.UUID,
     owner_id: uuid.UUID,
     metadata: dict[str, Any],
-    temporary: bool = False,
     fresh: bool = False,
 ) -> Thread:
     """A new thread, in the caller's transaction; `fresh`: the id was made for it.
@@ -87,32 +86,29 @@ def add_thread(
     """
     if not fresh and Purge.objects.filter(pk=thread_id).exists():
         raise BeingDeleted
-    now = timezone.now()
-    thread = Thread(
-        thread_id=thread_id,
-        organization_id=organization_id,
-        owner_id=owner_id,
-        metadata=metadata,
-        temporary=temporary,
-        created_at=now,
-        updated_at=now,
-        state_updated_at=now,
-    )
-    moment = connection.ops.adapt_datetimefield_value(now)
+    thread = Thread(thread_id=thread_id, organization_id=organization_id, owner_id=owner_id, metadata=metadata)
+    _insert_thread(thread)
+    return thread
+
+
+def _insert_thread(thread: Thread) -> None:
+    thread.created_at = thread.updated_at = thread.state_updated_at = timezone.now()
+    now = adapted_time(thread.created_at)
     with connection.cursor() as cursor:
         cursor.execute(
             _INSERT_THREAD,
             [
-                thread_id,
+                thread.thread_id,
                 *_adapted(thread, "organization_id", "owner_id"),
                 thread.shared,
-                temporary,
+                thread.temporary,
                 thread.status,
-                orjson.dumps(metadata).decode(),
-                *(moment, moment, moment),
+                thread.graph_id,
+                orjson.dumps(thread.metadata).decode(),
+                thread.last_position,
+                *(now, now, now),
             ],
         )
-    return thread
 
 
 def _adapted(row: models.Model, *names: str) -> list[Any]:
@@ -130,7 +126,61 @@ def add_run(place: Place, new: NewRun) -> Run:
     if place.busy and new.strategy is MultitaskStrategy.INTERRUPT:
         for run in Run.objects.filter(thread_id=place.thread_id).active().order_by("position"):
             cancel_in_transaction(run, CancelAction.INTERRUPT)
-    run = Run(
+    run = _run(place, new)
+    about = _about(new)
+    metadata = None if about.items() <= place.metadata.items() else {**place.metadata, **about}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _TAKE_TURN,
+            [
+                run.position,
+                ThreadStatus.BUSY,
+                run.graph_id,
+                adapted_time(run.created_at),
+                metadata and orjson.dumps(metadata).decode(),
+                run.thread_id,
+            ],
+        )
+    _insert_run(run)
+    transaction.on_commit(announce_pending)
+    return run
+
+
+def add_thread_with_run(thread_id: str, new: NewRun, *, temporary: bool) -> Run:
+    """A run on a thread of its own, whose id was made for it, in the caller's transaction."""
+    run = _run(Place(thread_id=thread_id), new)
+    _insert_thread(
+        Thread(
+            thread_id=thread_id,
+            organization_id=new.organization_id,
+            owner_id=new.owner_id,
+            metadata=_about(new),
+            graph_id=new.graph_id,
+            temporary=temporary,
+            status=ThreadStatus.BUSY,
+            last_position=run.position,
+        )
+    )
+    _insert_run(run)
+    transaction.on_commit(announce_pending)
+    return run
+
+
+def _last_seq(place: Place, strategy: MultitaskStrategy) -> int:
+    if place.busy and strategy is MultitaskStrategy.INTERRUPT:
+        # Ending pending runs appended events.
+        return Thread.objects.values_list("last_seq", flat=True).get(pk=place.thread_id)
+    return place.last_seq
+
+
+def _about(new: NewRun) -> dict[str, str]:
+    """What a thread's metadata says of its last run."""
+    return {"graph_id": new.graph_id, "assistant_id": str(new.assistant_id)}
+
+
+def _run(place: Place, new: NewRun) -> Run:
+    now = timezone.now()
+    return Run(
         run_id=new.run_id,
         thread_id=place.thread_id,
         organization_id=new.organization_id,
@@ -144,33 +194,15 @@ def add_run(place: Place, new: NewRun) -> Run:
         position=place.last_position + 1,
         after_seq=_last_seq(place, new.strategy),
         not_before=new.not_before,
-        created_at=timezone.now(),
+        created_at=now,
+        updated_at=now,
     )
-    run.updated_at = run.created_at
-    _insert(run, _with(place.metadata, graph_id=new.graph_id, assistant_id=str(new.assistant_id)))
-    transaction.on_commit(announce_pending)
-    return run
 
 
-def _last_seq(place: Place, strategy: MultitaskStrategy) -> int:
-    if place.busy and strategy is MultitaskStrategy.INTERRUPT:
-        # Ending pending runs appended events.
-        return Thread.objects.values_list("last_seq", flat=True).get(pk=place.thread_id)
-    return place.last_seq
-
-
-def _with(metadata: dict[str, Any], **about: str) -> str | None:
-    """`metadata` with these keys, as JSON; None when it has them already."""
-    return None if about.items() <= metadata.items() else orjson.dumps({**metadata, **about}).decode()
-
-
-def _insert(run: Run, thread_metadata: str | None) -> None:
-    now = connection.ops.adapt_datetimefield_value(run.created_at)
+def _insert_run(run: Run) -> None:
+    now = adapted_time(run.created_at)
     run_id, *others = _adapted(run, "run_id", "organization_id", "owner_id", "assistant_id")
     with connection.cursor() as cursor:
-        cursor.execute(
-            _TAKE_TURN, [run.position, ThreadStatus.BUSY, run.graph_id, now, thread_metadata, run.thread_id]
-        )
         cursor.execute(
             _INSERT_RUN,
             [
@@ -184,9 +216,8 @@ def _insert(run: Run, thread_metadata: str | None) -> None:
                 run.multitask_strategy,
                 run.position,
                 run.after_seq,
-                run.not_before and connection.ops.adapt_datetimefield_value(run.not_before),
-                now,
-                now,
+                run.not_before and adapted_time(run.not_before),
+                *(now, now),
             ],
         )
 

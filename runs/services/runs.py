@@ -93,7 +93,7 @@ def _create(
     try:
         with transaction.atomic():
             if fresh:
-                return lifecycle.add_run(new_place(tenant, thread_id, temporary=temporary, fresh=True), new)
+                return lifecycle.add_thread_with_run(thread_id, new, temporary=temporary)
             return lifecycle.add_run(_place(tenant, thread_id, create=create), new)
     except ThreadBusy as exc:
         raise Conflict(str(exc)) from exc

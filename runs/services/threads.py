@@ -64,9 +64,9 @@ def create_thread(tenant: Tenant, body: ThreadCreate) -> Thread:
         raise Conflict(f"Thread with ID {thread_id} already exists") from None
 
 
-def new_place(tenant: Tenant, thread_id: str, *, temporary: bool = False, fresh: bool = False) -> Place:
+def new_place(tenant: Tenant, thread_id: str) -> Place:
     """A new thread for a run, in the caller's transaction. Raises IntegrityError, and Conflict as `_insert`."""
-    _insert(tenant, thread_id, metadata={}, temporary=temporary, fresh=fresh)
+    _insert(tenant, thread_id, metadata={})
     return Place(thread_id=thread_id)
 
 
