@@ -45,8 +45,12 @@ class TenantPermission(BasePermission):
         needed = required_permission(view, method)
         if needed is None:
             return False
-        self.message = f"This needs the permission {needed}, which your role does not give."
+        self.message = lacking(needed)
         return request.auth.can(needed)
+
+
+def lacking(permission: str) -> str:
+    return f"This needs the permission {permission}, which your role does not give."
 
 
 def required_permission(view: "APIView", method: str) -> str | None:

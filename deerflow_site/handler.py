@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from io import BytesIO
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -55,6 +56,9 @@ class ASGIHandler(asgi.ASGIHandler):
             return
         try:
             request, refusal = self.create_request(scope, body_file)
+            if request is not None:
+                # DRF takes a body whose length the client did not tell for none.
+                request.META["CONTENT_LENGTH"] = str(body_file.getbuffer().nbytes)
             response = refusal if request is None else await self._respond(request, scope)
             if isinstance(response, LiveResponse):
                 await self._send_live(response, receive, send)
@@ -64,18 +68,20 @@ class ASGIHandler(asgi.ASGIHandler):
         finally:
             body_file.close()
 
-    async def read_body(self, receive: Receive) -> Any:
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
+    async def read_body(self, receive: Receive) -> BytesIO:
+        """Raises RequestAborted when the client leaves, BodyTooLarge."""
+        body = BytesIO()
+        more = True
+        while more:
             message = await receive()
-            size += len(message.get("body", b""))
-            if size > settings.MAX_BODY_BYTES:
+            if message["type"] == "http.disconnect":
+                raise RequestAborted
+            body.write(message.get("body", b""))
+            if body.tell() > settings.MAX_BODY_BYTES:
                 raise BodyTooLarge
-            return message
-
-        return await super().read_body(counted)
+            more = message.get("more_body", False)
+        body.seek(0)
+        return body
 
     async def _respond(self, request: Any, scope: Any) -> HttpResponseBase:
         return await sync_to_async(self._respond_in_thread, thread_sensitive=False, executor=self._threads)(

@@ -79,7 +79,7 @@ if not CORS_ORIGINS and not PRODUCTION:
 # Cookies cross origins only for origins that the operator named one by one.
 CORS_ALLOW_CREDENTIALS = bool(CORS_ALLOWED_ORIGINS)
 CSRF_TRUSTED_ORIGINS = CORS_ALLOWED_ORIGINS
-CORS_ALLOW_HEADERS = [*default_headers, "x-api-key", "last-event-id", "idempotency-key"]
+CORS_ALLOW_HEADERS = [*default_headers, "x-api-key", "last-event-id", "idempotency-key", "prefer"]
 CORS_EXPOSE_HEADERS = ["x-pagination-total", "x-pagination-next", "content-location", "location"]
 CORS_URLS_REGEX = r"^/(?!admin/|console/)"
 
@@ -221,6 +221,9 @@ SPECTACULAR_SETTINGS = {
     "TITLE": "DeerFlow server",
     "DESCRIPTION": "Threads, runs, assistants and their streams. Send your API key as `X-Api-Key`.",
     "VERSION": VERSION,
+    "OAS_VERSION": "3.1.0",
+    "COMPONENT_SPLIT_PATCH": False,
+    "DISABLE_DOCSTRING_DESCRIPTIONS": True,  # They speak to those who work on the code.
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_AUTHENTICATION": [],

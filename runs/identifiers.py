@@ -6,6 +6,7 @@ import uuid
 from uuid_utils.compat import uuid7
 
 _THREAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CHECKPOINT_ID = re.compile(r"[!-~]{1,255}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 #: The name space in which LangGraph servers number the assistant of each graph, so that ids agree between servers.
@@ -19,6 +20,11 @@ def new_id() -> uuid.UUID:
 
 def is_thread_id(text: str) -> bool:
     return _THREAD_ID.fullmatch(text) is not None
+
+
+def is_checkpoint_id(text: str) -> bool:
+    """Whether a checkpoint could have this id: they are the checkpointer's, in ASCII."""
+    return _CHECKPOINT_ID.fullmatch(text) is not None
 
 
 def is_uuid(text: str) -> bool:

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
+from django.http import HttpResponse
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import ViewSet
 
 from runs.api.shapes import selected
+from runs.api.streaming import LiveResponse
 from runs.api.wire import Negotiation
-from runs.protocol.requests import Search
+from runs.protocol.requests import AssistantSearch, ThreadSearch
 
 R = TypeVar("R")
 
@@ -20,8 +23,18 @@ class ApiViewSet(ViewSet):
     content_negotiation_class = Negotiation
     required_permissions: ClassVar[dict[str, str]]
 
+    def finalize_response(
+        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
+    ) -> HttpResponseBase:
+        answer: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
+        answer.headers.setdefault("Cache-Control", "no-store")
+        if request.method == "HEAD" and isinstance(answer, LiveResponse):
+            # Nobody would read its parts, and whoever asks for the head alone is no reader that may leave.
+            return HttpResponse(status=answer.status_code, headers=answer.headers)
+        return answer
 
-def page(rows: Sequence[R], query: Search, fields: Callable[[R], dict[str, Any]]) -> Response:
+
+def page(rows: Sequence[R], query: AssistantSearch | ThreadSearch, fields: Callable[[R], dict[str, Any]]) -> Response:
     """A page of a search, and headers that say whether there is more; `rows` has one more than asked for then."""
     shown = [selected(fields(row), query.select) for row in rows[: query.limit]]
     headers = {"x-pagination-total": str(query.offset + len(rows))}

@@ -15,8 +15,8 @@ logger = logging.getLogger(__name__)
 
 _STATUS: dict[type[Refusal], int] = {NotFound: 404, Conflict: 409, Invalid: 422, Unavailable: 503}
 _RETRY = {"Retry-After": "1"}
-_MAX_ERRORS = 20
-_MAX_TEXT = 200
+_MAX_ERRORS = 10
+_MAX_TEXT = 100
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:

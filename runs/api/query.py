@@ -3,8 +3,10 @@
 from typing import TypeVar
 
 from pydantic import BaseModel
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
+from accounts.permissions import lacking
 from accounts.tenancy import Tenant
 from runs.exceptions import Invalid
 
@@ -18,6 +20,12 @@ def tenant_of(request: Request) -> Tenant:
     tenant = request.auth
     assert isinstance(tenant, Tenant)
     return tenant
+
+
+def demand(tenant: Tenant, permission: str) -> None:
+    """For what only some requests of an action do. Raises PermissionDenied."""
+    if not tenant.can(permission):
+        raise PermissionDenied(lacking(permission))
 
 
 def body_of(request: Request, model: type[M]) -> M:
@@ -36,9 +44,19 @@ def integer(request: Request, name: str, default: int, *, at_least: int, at_most
     text = request.query_params.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.lstrip("-").isdigit() and len(text) < 20 and at_least <= int(text) <= at_most):
+    if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
+        raise Invalid(("query", name), "must be an integer")
+    if not at_least <= int(text) <= at_most:
         raise Invalid(("query", name), f"must be an integer from {at_least} to {at_most}")
     return int(text)
+
+
+def choices(request: Request, name: str, known: frozenset[str]) -> list[str]:
+    """The values of a parameter that may be repeated, or hold several with commas between them."""
+    values = [value for item in request.query_params.getlist(name) for value in item.split(",") if value]
+    if unknown := set(values) - known:
+        raise Invalid(("query", name), f"does not know {', '.join(sorted(unknown))[:100]}")
+    return values
 
 
 def choice(request: Request, name: str, choices: frozenset[str]) -> str | None:

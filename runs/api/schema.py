@@ -115,6 +115,10 @@ class ThreadStates(RootModel[list[ThreadState]]):
     """Newest first."""
 
 
+class Outcome(RootModel[Any]):
+    """The final values of the run's thread; of a failed run `{__error__: {error, message}, status, error}`."""
+
+
 set_override(Runs, "many", False)  # It is a list already; the action's name would make it a list of lists.
 
 _PROBLEMS = {
@@ -134,11 +138,7 @@ STREAM: Answers = {
         OpenApiTypes.STR, "Events of the run, each with `event`, `data` (JSON) and `id`; the last one is `end`."
     )
 }
-VALUES: Answers = {
-    200: OpenApiResponse(
-        {}, "The final values of the run's thread, or `{__error__: {error, message}, status, error}` of a failed run."
-    )
-}
+VALUES: Answers = {200: Outcome}
 EMPTY = OpenApiResponse(None, "Done.")
 
 
@@ -156,7 +156,9 @@ FOLLOWED = [*PLACE, _header("Location", "Where to come back to, relative to the 
 LIMIT = OpenApiParameter("limit", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 10})
 OFFSET = OpenApiParameter("offset", {"type": "integer", "minimum": 0, "maximum": 2**31, "default": 0})
 SELECT = OpenApiParameter(
-    "select", {"type": "array", "items": {"type": "string", "enum": list(Run.model_fields)}}, description="These keys only."
+    "select",
+    {"type": "array", "items": {"type": "string", "enum": list(Run.model_fields)}},
+    description="These keys only.",
 )
 STATUS = OpenApiParameter("status", str, enum=RunStatus.values)
 SUBGRAPHS = OpenApiParameter("subgraphs", bool, description="With the states of subgraphs in `tasks`.")
@@ -194,13 +196,12 @@ def operation(
     refusals: Sequence[int] = (),
     method: str | None = None,
 ) -> Callable[[F], F]:
-    """Describe an action of a viewset. `refusals` beside those that every operation has; `method` for one of several."""
+    """Describe an action of a viewset: `refusals` beside those that all have, `method` when it serves several."""
     taken = (400, 413, 415, 422) if body else (422,) if parameters else ()
     problems = {status: OpenApiResponse(Problem, _PROBLEMS[status]) for status in (401, 403, *taken, *refusals, 503)}
     decorate: Callable[[F], F] = extend_schema(
         operation_id=operation_id,
         summary=summary,
-        description=summary,
         request=body,
         responses={**answers, **dict(sorted(problems.items()))},
         parameters=list(parameters),

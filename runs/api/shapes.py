@@ -1,5 +1,6 @@
 """Rows as the LangGraph API shows them."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,6 +56,6 @@ def run_fields(run: Run) -> dict[str, Any]:
     }
 
 
-def selected(fields: dict[str, Any], select: list[str] | None) -> dict[str, Any]:
+def selected(fields: dict[str, Any], select: Sequence[str] | None) -> dict[str, Any]:
     """Only the keys asked for."""
     return fields if select is None else {key: fields[key] for key in select if key in fields}

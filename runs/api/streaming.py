@@ -5,6 +5,8 @@ A live answer holds no thread and no database connection while it waits: see `de
 
 import asyncio
 import logging
+import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
@@ -28,6 +30,10 @@ logger = logging.getLogger(__name__)
 #: What keeps a connection alive on which JSON is still to come: white space.
 _NEWLINE = b"\n"
 
+#: How many read each run here.
+_readers: Counter[uuid.UUID] = Counter()
+#: Runs that are to end when nobody reads them any more.
+_abandoned: set[uuid.UUID] = set()
 _leavings: set[asyncio.Task[None]] = set()
 
 
@@ -81,6 +87,7 @@ async def _silence(run: Run) -> AsyncIterator[bytes]:
 async def _attended(run: Run, parts: AsyncIterator[bytes], *, cancel_on_disconnect: bool) -> AsyncIterator[bytes]:
     """Pass the parts on; if the reader leaves before the end, the run may be cancelled for want of readers."""
     here = True
+    _readers[run.run_id] += 1
     try:
         async for part in parts:
             yield part
@@ -89,17 +96,31 @@ async def _attended(run: Run, parts: AsyncIterator[bytes], *, cancel_on_disconne
         here = False
         raise
     finally:
-        if here and cancel_on_disconnect:
-            task = asyncio.get_running_loop().create_task(_cancel_unless_read(run))
-            _leavings.add(task)
-            task.add_done_callback(_leavings.discard)
+        _leave(run, early=here, cancel_on_disconnect=cancel_on_disconnect)
+
+
+def _leave(run: Run, *, early: bool, cancel_on_disconnect: bool) -> None:
+    """A reader leaves. The last one takes the run along if any reader before it was to."""
+    _readers[run.run_id] -= 1
+    if early and cancel_on_disconnect:
+        _abandoned.add(run.run_id)
+    if _readers[run.run_id]:
+        return
+    del _readers[run.run_id]
+    if not early:
+        _abandoned.discard(run.run_id)
+    elif run.run_id in _abandoned:
+        task = asyncio.get_running_loop().create_task(_cancel_unless_read(run))
+        _leavings.add(task)
+        task.add_done_callback(_leavings.discard)
 
 
 async def _cancel_unless_read(run: Run) -> None:
     """A reader that only lost its connection is back sooner than DISCONNECT_GRACE."""
     await asyncio.sleep(settings.DISCONNECT_GRACE)
-    if current_hub().closed or current_hub().followers(run.thread_id):
+    if current_hub().closed or _readers[run.run_id]:
         return
+    _abandoned.discard(run.run_id)
     try:
         await in_database(lifecycle.request_cancel, run.run_id, run.thread_id, CancelAction.INTERRUPT)
     except Run.DoesNotExist:

@@ -29,9 +29,7 @@ class JSONParser(BaseParser):
 
     media_type = "application/json"
 
-    def parse(
-        self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
-    ) -> Any:
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
         return parse_json(stream.read())
 
 
@@ -79,7 +77,7 @@ def parse_json(body: bytes) -> Any:
     except json.JSONDecodeError as exc:
         raise ParseError(f"The body is not JSON: {exc.msg} at position {exc.pos}.") from None
     if text.count("[") + text.count("{") > MAX_DEPTH:
-        _check_depth(value, 0)
+        _check_depth(value, 1)
     if "\\u" in text or "\0" in text:
         _check_text(value, ())
     return value
@@ -90,9 +88,9 @@ def _too_deep() -> BadJson:
 
 
 def _check_depth(value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise _too_deep()
     if isinstance(value, dict | list):
+        if depth > MAX_DEPTH:
+            raise _too_deep()
         for item in value.values() if isinstance(value, dict) else value:
             _check_depth(item, depth + 1)
 
@@ -102,7 +100,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(made) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
-        raise BadJson(f"The key '{twice[:100]}' stands twice in one object.")
+        raise BadJson(f"The key '{_sayable(twice[:100])}' stands twice in one object.")
     return made
 
 
@@ -128,10 +126,15 @@ _DECODER = json.JSONDecoder(
 )
 
 
+def _sayable(text: str) -> str:
+    """`text` as an answer can hold it: lone surrogates written out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _check_text(value: Any, path: tuple[str | int, ...]) -> None:
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
-            where = ".".join(map(str, path))[:200].encode("ascii", "backslashreplace").decode()
+            where = _sayable(".".join(map(str, path))[:200])
             raise BadJson(f"The text at '{where}' holds a NUL or a lone surrogate.")
     elif isinstance(value, dict):
         for key, item in value.items():

@@ -274,6 +274,8 @@ class _Pen:
                 return
 
     def _commit(self, batch: Sequence[_Item]) -> None:
+        # Whoever was cancelled while it waited does not wait any more; from here on nobody can be.
+        batch = [(work, future) for work, future in batch if future.set_running_or_notify_cancel()]
         execute = self._store.conn.execute
         answers: list[tuple[Future[Any], Any, BaseException | None]] = []
         try:

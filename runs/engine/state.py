@@ -1,11 +1,11 @@
 """Questions about the state of a thread, and changes to it that are not runs. No node of a graph runs here."""
 
+import logging
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import EmptyInputError, InvalidUpdateError
 from langgraph.types import PregelTask, StateSnapshot
 from langgraph_sdk.runtime import AccessContext
 
@@ -13,6 +13,8 @@ from runs.engine.caller import RunUser
 from runs.engine.checkpoints import WRITER_KEY, FencedSqliteSaver, StaleAttempt, Writer
 from runs.engine.encode import to_json
 from runs.engine.graphs import BrokenGraph, Registry, UnknownGraph
+
+logger = logging.getLogger(__name__)
 
 Params = dict[str, Any]
 
@@ -40,13 +42,19 @@ class StateDesk:
         }
 
     async def answer(self, method: str, params: Params) -> bytes:
-        """Raises Refused."""
+        """Raises Refused, with 503 for what has nothing to do with the question."""
         try:
             return to_json(await self._methods[method](params))
+        except Refused:
+            raise
         except (UnknownGraph, BrokenGraph) as exc:
             raise Refused(422, str(exc)) from exc
         except StaleAttempt as exc:
             raise Refused(409, "A newer run has taken the thread over.") from exc
+        except Exception as exc:
+            # A graph's own code runs here too. Without an answer, whoever asks would wait for one.
+            logger.exception("the question '%s' about thread %s was not answered", method, params["thread_id"])
+            raise Refused(503, "The question could not be answered.") from exc
 
     async def _state(self, params: Params) -> Any:
         config = _config(params)
@@ -80,8 +88,11 @@ class StateDesk:
         async with self._open(params, config, "threads.update") as graph:
             try:
                 written = await graph.aupdate_state(config, params["values"], as_node=params["as_node"])
-            except (InvalidUpdateError, EmptyInputError, KeyError, TypeError, ValueError) as exc:
-                raise Refused(422, f"The state can not be updated so: {str(exc)[:500]}") from exc
+            except StaleAttempt:
+                raise
+            except Exception as exc:  # The graph's writers and branches, which may raise anything.
+                reason = f"{type(exc).__name__}: {exc}"[:500]
+                raise Refused(422, f"The state can not be updated so: {reason}") from exc
             snapshot = await graph.aget_state({"configurable": {"thread_id": params["thread_id"]}})
         return {"checkpoint": _checkpoint(written), "state": thread_state(snapshot)}
 

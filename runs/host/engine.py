@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import sys
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -87,7 +86,8 @@ class Engine:
         self.graphs: dict[str, str] = {}
         #: The run that holds up its event loop, if one does.
         self.stalled_by: uuid.UUID | None = None
-        self.heard_at = time.monotonic()
+        #: Seconds since it was heard; counted by the host.
+        self.silent_for = 0.0
         self.gone = False
         #: The host ended it on purpose.
         self.killed = False
@@ -121,7 +121,7 @@ class Engine:
                 self._killer = None
 
     def _note(self, message: pipe.Message) -> None:
-        self.heard_at = time.monotonic()
+        self.silent_for = 0.0
         if message.kind == "alive":
             stalled_by = message.fields["stalled_by"]
             self.stalled_by = stalled_by and uuid.UUID(stalled_by)
@@ -133,11 +133,11 @@ class Engine:
         if not self.gone:
             self._writer.write(pipe.pack(kind, **fields))
 
-    def kill(self) -> None:
-        """End it now, whatever it does; `listen` returns soon."""
+    def kill(self, *, lost: bool = False) -> None:
+        """End it now, whatever it does; `listen` returns soon. `lost`: for its runs it is as if it had crashed."""
         if self.gone:
             return
-        self.killed = True
+        self.killed = not lost
         with contextlib.suppress(ProcessLookupError):
             if self._killer is not None:
                 signal.pidfd_send_signal(self._killer, signal.SIGKILL)

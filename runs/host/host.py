@@ -36,8 +36,9 @@ Key = tuple[uuid.UUID, uuid.UUID]
 _TICK_SECONDS = 1.0
 _POLICE_SECONDS = 0.5
 _CHORES_SECONDS = 10.0
-#: Engines speak twice a second, even while a graph spins; one that is silent for so long is stopped or stuck for good.
-_SILENCE_SECONDS = 15.0
+#: Engines speak twice a second, even while a graph spins. One that is silent for half a lease, and at least for so
+#: long, is stopped or stuck for good.
+_LEAST_SILENCE_SECONDS = 5.0
 _TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
 
 
@@ -90,6 +91,7 @@ class Host:
         self._spawn(self._forever(self._dispatch, self._pending, _TICK_SECONDS))
         self._spawn(self._forever(self._check_leases, self._cancels, settings.HEARTBEAT_SECONDS))
         self._spawn(self._forever(self._reap, None, settings.REAP_SECONDS))
+        self._spawn(self._forever(self._watch_engines, None, _POLICE_SECONDS))
         self._spawn(self._forever(self._police, None, _POLICE_SECONDS))
         self._spawn(self._forever(self._do_chores, self._deleted, _CHORES_SECONDS))
 
@@ -256,12 +258,17 @@ class Host:
             held.disobeyed_since = time.monotonic()
             held.engine.send("cancel", run_id=held.attempt.run_id, claim=held.attempt.claim, reason=reason)
 
+    async def _watch_engines(self) -> None:
+        """Apart from everything that waits for the database: a silent engine may hold it."""
+        for engine in self._pool.alive():
+            # Added up, not measured: a host that was stopped itself blames no engine.
+            engine.silent_for += _POLICE_SECONDS
+            if engine.ready.is_set() and engine.silent_for > max(settings.LEASE_SECONDS / 2, _LEAST_SILENCE_SECONDS):
+                logger.warning("engine %s says nothing any more: it is replaced", engine.pid)
+                engine.kill(lost=True)
+
     async def _police(self) -> None:
         now = time.monotonic()
-        for engine in self._pool.alive():
-            if engine.ready.is_set() and now - engine.heard_at > _SILENCE_SECONDS:
-                logger.warning("engine %s says nothing any more: it is replaced", engine.pid)
-                engine.kill()
         for held in list(self._held.values()):
             stalled_by = held.engine.stalled_by
             if stalled_by and stalled_by != held.attempt.run_id:
@@ -272,9 +279,10 @@ class Host:
             elif not held.reason and now > held.deadline:
                 self._stop(held, "timeout")
             elif held.reason and now - held.disobeyed_since > settings.CANCEL_GRACE:
-                await self._settle(held)
                 logger.warning("run %s does not stop: its engine is replaced", held.attempt.run_id)
+                # Before anything is written: the engine may hold the database.
                 held.engine.kill()
+                await self._settle(held)
 
     async def _settle(self, held: Held) -> None:
         """End a run that its engine does not end. Whatever it still does is not written: its claim is gone."""

@@ -158,5 +158,7 @@ class Pool:
             return
         if message.fields["status"] == 200:
             future.set_result(message.payload)
+        elif message.fields["status"] == 503:
+            future.set_exception(NoEngine())
         else:
             future.set_exception(CallRefused(message.fields["status"], message.fields["detail"]))

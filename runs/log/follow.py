@@ -1,5 +1,6 @@
 """Following a log: replay, then live, in one call and without a seam."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
@@ -21,9 +22,11 @@ async def follow(thread_id: str, after: int, *, silence: float) -> AsyncIterator
     An empty list is yielded after each `silence` seconds without one. Raises StreamCut when the process drains.
     """
     hub = current_hub()
+    now = asyncio.get_running_loop().time
     async with hub.subscription(thread_id) as subscription:
         subscription.cursor = after
         subscription.behind = True
+        heard = now()
         while True:
             if hub.closed:
                 raise StreamCut
@@ -32,12 +35,16 @@ async def follow(thread_id: str, after: int, *, silence: float) -> AsyncIterator
                 subscription.behind = False
                 async for chunks in _catch_up(subscription):
                     yield chunks
-            if await subscription.wait(silence):
+                    heard = now()
+            # A bell that brings nothing does not end the silence.
+            if await subscription.wait(heard + silence - now()):
                 chunks = _continue(subscription, subscription.take())
                 if chunks:
                     yield chunks
+                    heard = now()
             else:
                 yield []
+                heard = now()
 
 
 async def _catch_up(subscription: Subscription) -> AsyncIterator[list[Chunk]]:
@@ -70,19 +77,23 @@ async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: 
     It ends without an `end` when the run was deleted, or is over and its last events are not kept any more.
     """
     wanted = str(run_id)
+    now = asyncio.get_running_loop().time
+    heard = now()
     async for chunks in follow(thread_id, after, silence=silence):
         mine = [chunk for chunk in chunks if chunk.run_id == wanted]
         if mine:
             after = mine[-1].last_seq
             yield mine
+            heard = now()
             if ends(mine[-1]):
                 return
         elif await in_database(is_over, run_id):
             async for chunks in read_run(run_id, after):
                 yield chunks
             return
-        elif not chunks:
+        elif not chunks or now() - heard >= silence:
             yield []
+            heard = now()
 
 
 async def read_run(run_id: uuid.UUID, after: int) -> AsyncIterator[list[Chunk]]:

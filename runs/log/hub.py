@@ -123,9 +123,6 @@ class Hub:
                 del self._followers[thread_id]
                 await self._layer.group_discard(_group(thread_id), self._channel)
 
-    def followers(self, thread_id: str) -> int:
-        return len(self._followers.get(thread_id, ()))
-
     def cut(self) -> None:
         """End every stream of this process without a clean end, so that clients come back to another one."""
         self.closed = True

@@ -4,6 +4,7 @@ Every record becomes at most one frame, whose `id` is the record's number, so a 
 it has seen gets exactly the rest.
 """
 
+import re
 from collections.abc import Iterable
 
 import orjson
@@ -28,6 +29,9 @@ _SHOWN = {
     "events": {"events"},
 }
 STREAM_MODES = frozenset(_SHOWN)
+
+#: What ends a line of the stream, or does for clients that split lines as Unicode does. Nodes may be named so.
+_LINE_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class ClassicStream:
@@ -69,7 +73,7 @@ class ClassicStream:
             self.ended = True
             data = b"null"
         if where != b"[]":
-            method = b"|".join([method, *(part.encode() for part in parse_head(head).namespace)])
+            method = _LINE_BREAKS.sub("\ufffd", "|".join([name, *parse_head(head).namespace])).encode()
         return method, data
 
     def gap(self, oldest: int | None) -> bytes:

@@ -14,7 +14,10 @@ StreamMode = Literal[
     "values", "messages", "messages-tuple", "updates", "custom", "debug", "tasks", "checkpoints", "events"
 ]
 Json = dict[str, Any]
-NodeNames = Literal["*"] | list[Annotated[str, StringConstraints(max_length=255)]]
+#: Lists without a bound stop at the first wrong item: a million complaints would take seconds to make.
+#: Keys and values that rows must have; each is a condition of the query.
+Filter = Annotated[Json, Field(max_length=50)]
+NodeNames = Literal["*"] | Annotated[list[Annotated[str, StringConstraints(max_length=255)]], Field(fail_fast=True)]
 
 #: Keys of `config.configurable` that only the server sets.
 _RESERVED = frozenset(
@@ -49,8 +52,8 @@ class Send(Body):
 
 class CommandBody(Body):
     resume: Any = None
-    update: Json | list[tuple[str, Any]] | None = None
-    goto: str | Send | list[str | Send] | None = None
+    update: Json | Annotated[list[Annotated[tuple[str, Any], Field(strict=False)]], Field(fail_fast=True)] | None = None
+    goto: str | Send | Annotated[list[str | Send], Field(fail_fast=True)] | None = None
 
 
 class CheckpointBody(Body):
@@ -99,7 +102,7 @@ class RunRequest(Body):
     on_completion: Literal["delete", "keep"] | None = None
     multitask_strategy: Literal["reject", "enqueue", "interrupt"] | None = None
     if_not_exists: Literal["create", "reject"] | None = None
-    after_seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600, strict=False)] | None = None
+    after_seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600)] | None = None
     durability: Literal["sync", "async", "exit"] | None = None
     checkpoint_during: bool | None = None
 
@@ -139,7 +142,7 @@ class ThreadPatch(Body):
 
 
 class Search(Body):
-    metadata: Json | None = None
+    metadata: Filter | None = None
     limit: int = Field(default=10, ge=1, le=1000)
     offset: int = Field(default=0, ge=0, le=2**31)
     sort_order: Literal["asc", "desc"] | None = None
@@ -203,7 +206,7 @@ class AssistantCreate(Body):
 
 
 class StateUpdate(Body):
-    values: Json | list[Json] | None = None
+    values: Json | Annotated[list[Json], Field(fail_fast=True)] | None = None
     as_node: str | None = Field(default=None, max_length=255)
     checkpoint: CheckpointBody | None = None
     checkpoint_id: str | None = Field(default=None, max_length=255)
@@ -214,8 +217,12 @@ class CheckpointQuery(Body):
     subgraphs: bool = False
 
 
+MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
+
+
 class HistoryQuery(Body):
     limit: int = Field(default=10, ge=1, le=1000)
     before: str | CheckpointBody | Json | None = None
-    metadata: Json | None = None
+    #: The checkpointer takes other keys for parts of a query.
+    metadata: Annotated[dict[MetadataKey, Any], Field(max_length=50)] | None = None
     checkpoint: CheckpointBody | None = None

@@ -13,6 +13,8 @@ from runs.models import Run, Thread
 from runs.protocol.requests import CheckpointBody, HistoryQuery, StateUpdate
 from runs.services.threads import get_thread, hold_thread
 
+NOT_FOUND = "Checkpoint not found."
+
 EMPTY_STATE: dict[str, Any] = {
     "values": {},
     "next": [],
@@ -91,7 +93,7 @@ def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str,
 
 def _checkpoint(thread: Thread, body: CheckpointBody) -> dict[str, Any]:
     if body.thread_id not in (None, thread.pk):
-        raise NotFound("Checkpoint not found.")
+        raise NotFound(NOT_FOUND)
     return {**body.model_dump(exclude_none=True, exclude={"thread_id"}), "checkpoint_ns": body.checkpoint_ns or ""}
 
 
@@ -111,9 +113,7 @@ def _before(thread: Thread, before: Any) -> dict[str, Any] | None:
 
 def _ask(method: str, tenant: Tenant, thread: Thread, **params: Any) -> bytes:
     try:
-        return calls.ask(
-            method, thread_id=thread.pk, graph_id=thread.graph_id, user_id=str(tenant.user_id), **params
-        )
+        return calls.ask(method, thread_id=thread.pk, graph_id=thread.graph_id, user_id=str(tenant.user_id), **params)
     except calls.NoEngine:
         raise Unavailable("No engine can answer at the moment; try again.") from None
     except calls.CallRefused as exc:

@@ -104,8 +104,8 @@ class _Service:
         self._failed = False
 
     def run(self) -> None:
-        sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
         """Serve until told to stop. Does not return: the process exits."""
+        sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
         self._server = Server(
             application,
             endpoints=[f"fd:fileno={self._descriptor}"],
@@ -130,14 +130,14 @@ class _Service:
             self._failed = True
             reactor.stop()
             return
-        print(f"Serving on {self._address}", file=sys.stderr, flush=True)
+        _tell(f"Serving on {self._address}")
 
     def _on_signal(self) -> None:
         """The first one drains, the next one does not wait for runs any more."""
         if self._leaving:
             self._hurry.set()
             return
-        print("Stopping: running runs are given time to end; once more to hand them back now.", file=sys.stderr)
+        _tell("Stopping: running runs are given time to end; once more to hand them back now.")
         self._leaving = event_loop.create_task(self._leave())
 
     async def _leave(self) -> None:
@@ -151,6 +151,13 @@ class _Service:
         reactor.stop()
 
     def _exit(self) -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(1 if self._failed else 0)
+
+
+def _tell(sentence: str) -> None:
+    """Say it to whoever watches; a terminal that was closed is no reason to fail."""
+    with contextlib.suppress(OSError):
+        print(sentence, file=sys.stderr, flush=True)

@@ -1,0 +1,78 @@
+"""Every route of the API, as the tests of all of them need it: how to call it, and what that takes."""
+
+from typing import Any, NamedTuple
+
+import orjson
+from rest_framework.test import APIClient
+
+#: A run on a thread that must be there.
+RUN = {"assistant_id": "echo", "input": {}, "if_not_exists": "reject"}
+
+
+class Route(NamedTuple):
+    method: str
+    path: str
+    needs: str
+    body: Any = None
+    #: What a member of the organization is answered where the thread is shared.
+    shared: int = 200
+
+    @property
+    def names_ids(self) -> bool:
+        """Whether somebody else's rows could be reached by the ids in it."""
+        return "_id}" in f"{self.path}{self.body}"
+
+
+ROUTES = [
+    Route("POST", "assistants", "threads:write", {"graph_id": "echo"}),
+    Route("POST", "assistants/search", "threads:read", {}),
+    Route("GET", "assistants/{assistant_id}", "threads:read"),
+    Route("POST", "threads", "threads:write", {}),
+    Route("POST", "threads/search", "threads:read", {}),
+    Route("GET", "threads/{thread_id}", "threads:read"),
+    Route("PATCH", "threads/{thread_id}", "threads:write", {"metadata": {"a": 1}}),
+    Route("DELETE", "threads/{thread_id}", "threads:delete", shared=204),
+    Route("GET", "threads/{thread_id}/state", "threads:read"),
+    Route("POST", "threads/{thread_id}/state", "threads:write", {"values": {"a": 1}}),
+    Route("POST", "threads/{thread_id}/state/checkpoint", "threads:read", {"checkpoint": {}}),
+    Route("GET", "threads/{thread_id}/state/{checkpoint_id}", "threads:read"),
+    Route("GET", "threads/{thread_id}/history", "threads:read"),
+    Route("POST", "threads/{thread_id}/history", "threads:read", {}),
+    Route("GET", "threads/{thread_id}/runs", "runs:read"),
+    Route("POST", "threads/{thread_id}/runs", "runs:create", RUN),
+    Route("POST", "threads/{thread_id}/runs/stream", "runs:create", RUN),
+    Route("POST", "threads/{thread_id}/runs/wait", "runs:create", RUN),
+    Route("GET", "threads/{thread_id}/runs/{run_id}", "runs:read"),
+    Route("DELETE", "threads/{thread_id}/runs/{run_id}", "runs:cancel", shared=204),
+    Route("GET", "threads/{thread_id}/runs/{run_id}/join", "runs:read"),
+    Route("GET", "threads/{thread_id}/runs/{run_id}/stream", "runs:read"),
+    Route("POST", "threads/{thread_id}/runs/{run_id}/stream", "runs:read"),
+    # The run has ended.
+    Route("POST", "threads/{thread_id}/runs/{run_id}/cancel", "runs:cancel", shared=409),
+    Route("POST", "runs", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
+    Route("POST", "runs/stream", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
+    Route("POST", "runs/wait", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
+]
+
+PREFIXES = ("/", "/api/")
+
+
+def title(route: Route) -> str:
+    return f"{route.method} {route.path}"
+
+
+def send(client: APIClient, route: Route, ids: dict[str, str], prefix: str = "/") -> Any:
+    body = {key: value.format(**ids) if isinstance(value, str) else value for key, value in (route.body or {}).items()}
+    return client.generic(
+        route.method,
+        prefix + route.path.format(**ids),
+        orjson.dumps(body) if route.body is not None else b"",
+        content_type="application/json" if route.body is not None else "",
+    )
+
+
+def bytes_of(response: Any) -> bytes:
+    """All that a client is sent, without what a stream would still bring."""
+    head = "\n".join(f"{name}: {value}" for name, value in sorted(response.items()))
+    body = b"" if response.streaming else response.content
+    return f"{response.status_code}\n{head}\n".encode() + body

@@ -1,0 +1,79 @@
+"""Somebody's rows, with a word in every field that may hold one, and whether they are still the same."""
+
+import hashlib
+from typing import NamedTuple
+
+from django.db.models import Model
+
+from accounts.models import Membership, Organization, User
+from runs.identifiers import new_id
+from runs.models import Assistant, EventChunk, Run, Thread
+from runs.records import pack, record
+from runs.states import RunStatus
+from tests.api.engine import STATE
+from tests.factories import make_run, make_thread, tenant_of
+
+
+class Rows(NamedTuple):
+    thread: Thread
+    run: Run
+    assistant: Assistant
+
+
+def make_rows(owner: User, word: str, *, shared: bool = False) -> Rows:
+    tenant = tenant_of(owner)
+    words = {"word": word}
+    assistant = Assistant.objects.create(
+        organization_id=tenant.organization_id,
+        owner_id=tenant.user_id,
+        graph_id="echo",
+        name=word,
+        description=word,
+        config={"configurable": words},
+        context=words,
+        metadata=words,
+    )
+    thread = make_thread(
+        tenant,
+        shared=shared,
+        metadata=words,
+        config=words,
+        values=words,
+        interrupts={"task": [words]},
+        error={"error": word, "message": word},
+        last_seq=2,
+    )
+    run = make_run(
+        tenant,
+        thread,
+        status=RunStatus.ERROR,
+        assistant=assistant,
+        metadata=words,
+        kwargs={"input": words, "stream_mode": ["values"], "on_disconnect": "continue"},
+        error={"error": word, "message": word},
+        after_seq=0,
+    )
+    payload = pack([record("values", words), record("end", {"status": "error"})])
+    EventChunk.objects.create(thread=thread, run=run, first_seq=1, last_seq=2, payload=payload)
+    return Rows(thread, run, assistant)
+
+
+def ids_of(rows: Rows) -> dict[str, str]:
+    checkpoint_id = str(STATE["checkpoint_id"])
+    return {
+        "thread_id": rows.thread.pk,
+        "run_id": str(rows.run.pk),
+        "assistant_id": str(rows.assistant.pk),
+        "checkpoint_id": checkpoint_id,
+    }
+
+
+def unknown_ids() -> dict[str, str]:
+    return {name: str(new_id()) for name in ("thread_id", "run_id", "assistant_id", "checkpoint_id")}
+
+
+def fingerprint() -> str:
+    """Of all rows that hold somebody's data."""
+    models: list[type[Model]] = [Thread, Run, Assistant, EventChunk, Organization, Membership]
+    rows = [sorted(map(repr, model._default_manager.values_list())) for model in models]
+    return hashlib.sha256(repr(rows).encode()).hexdigest()

@@ -1,0 +1,75 @@
+"""The description of the API: complete, valid, and without a warning."""
+
+import pytest
+from django.test import Client
+from drf_spectacular.drainage import GENERATOR_STATS
+from drf_spectacular.generators import SchemaGenerator
+from drf_spectacular.validation import validate_schema
+
+from runs.protocol.requests import AssistantSearch, ThreadSearch
+from tests.api.routes import ROUTES, title
+
+SECURITY = [{"apiKey": []}, {"bearer": []}]
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return Client().get("/openapi.json").json()
+
+
+def test_it_is_made_without_a_warning_and_valid(capsys):
+    GENERATOR_STATS.reset()
+    validate_schema(SchemaGenerator().get_schema(request=None, public=True))
+    assert not GENERATOR_STATS
+    assert capsys.readouterr().err == ""
+
+
+def test_it_is_open_to_everybody(schema):
+    assert schema["openapi"] == "3.1.0"
+    assert schema["components"]["securitySchemes"]["apiKey"] == {"type": "apiKey", "in": "header", "name": "X-Api-Key"}
+    assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=title)
+def test_every_route_is_described(schema, route):
+    operation = schema["paths"][f"/{route.path}"][route.method.lower()]
+    assert operation["summary"]
+    assert operation["security"] == SECURITY
+    assert {"401", "403"} < set(operation["responses"])
+    assert any(status.startswith("2") for status in operation["responses"])
+    if route.method in ("POST", "PATCH"):
+        (media_type,) = operation["requestBody"]["content"]
+        name = operation["requestBody"]["content"][media_type]["schema"]["$ref"].rpartition("/")[2]
+        assert media_type == "application/json"
+        assert schema["components"]["schemas"][name]["additionalProperties"] is False
+        assert {"400", "413", "415", "422"} <= set(operation["responses"])
+    if "{thread_id}" in route.path:
+        assert "404" in operation["responses"]
+
+
+def test_nothing_else_is_described(schema):
+    described = {(method.upper(), path[1:]) for path, operations in schema["paths"].items() for method in operations}
+    assert described == {(route.method, route.path) for route in ROUTES}
+
+
+def test_every_operation_has_a_name_of_its_own(schema):
+    names = [operation["operationId"] for path in schema["paths"].values() for operation in path.values()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize("path", ["/threads/{thread_id}/runs/stream", "/threads/{thread_id}/runs/{run_id}/stream"])
+def test_streams_are_described_as_streams(schema, path):
+    for operation in schema["paths"][path].values():
+        assert set(operation["responses"]["200"]["content"]) == {"text/event-stream"}
+        assert {"Content-Location", "Location"} == set(operation["responses"]["200"]["headers"])
+
+
+@pytest.mark.parametrize("model", [ThreadSearch, AssistantSearch])
+def test_what_may_be_asked_for_stands_in_it(schema, model):
+    described = schema["components"]["schemas"][model.__name__]["properties"]
+    assert set(described) == set(model.model_fields)
+    assert (described["limit"]["minimum"], described["limit"]["maximum"]) == (1, 1000)
+
+
+def test_docstrings_stay_in_the_code(schema):
+    assert not any("description" in operation for path in schema["paths"].values() for operation in path.values())

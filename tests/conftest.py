@@ -1,0 +1,62 @@
+"""The cast: Alice owns acme, Bob is a member of it, Charlie owns other. Rows come from `tests.factories`."""
+
+from collections.abc import AsyncIterator
+
+import hypothesis
+import pytest
+from channels.layers import channel_layers
+
+from accounts.models import Organization, Role, User
+from accounts.services import add_member, create_organization
+from runs.host.chores import register_graphs
+from runs.log import Hub, current_hub
+from runs.models import Assistant
+
+hypothesis.settings.register_profile("tests", deadline=None, database=None)
+hypothesis.settings.load_profile("tests")
+
+#: For each graph that the tests' rows name, why it can not run; empty when it can.
+GRAPHS = {"echo": "", "stress": "", "broken": "ModuleNotFoundError: No module named 'nowhere'"}
+
+
+@pytest.fixture
+def alice(db: None) -> User:
+    return User.objects.create_user("alice@acme.test")
+
+
+@pytest.fixture
+def acme(alice: User) -> Organization:
+    return create_organization("acme", alice)
+
+
+@pytest.fixture
+def bob(acme: Organization) -> User:
+    user = User.objects.create_user("bob@acme.test")
+    add_member(acme, user, Role.MEMBER)
+    return user
+
+
+@pytest.fixture
+def other(db: None) -> Organization:
+    return create_organization("other", User.objects.create_user("charlie@other.test"))
+
+
+@pytest.fixture
+def charlie(other: Organization) -> User:
+    return User.objects.get(email="charlie@other.test")
+
+
+@pytest.fixture
+def graphs(db: None) -> dict[str, Assistant]:
+    """Rows for GRAPHS; answers their system assistants by graph."""
+    register_graphs(GRAPHS)
+    return {assistant.graph_id: assistant for assistant in Assistant.objects.all()}
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    """The hub of the test's event loop, with a channel layer of its own."""
+    channel_layers.backends.clear()
+    hub = current_hub()
+    yield hub
+    await hub.stop()

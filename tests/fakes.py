@@ -1,0 +1,58 @@
+"""Stand-ins for what surrounds the code under test."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from channels.layers import InMemoryChannelLayer
+from django.dispatch import Signal
+
+from runs.records import Chunk, Record, unpack
+
+
+@contextmanager
+def heard(signal: Signal) -> Iterator[list[dict[str, Any]]]:
+    """The arguments of each sending of `signal` meanwhile."""
+    sendings: list[dict[str, Any]] = []
+
+    def hear(**arguments: Any) -> None:
+        sendings.append(arguments)
+
+    signal.connect(hear, weak=False)
+    try:
+        yield sendings
+    finally:
+        signal.disconnect(hear)
+
+
+class ForgetfulLayer(InMemoryChannelLayer):
+    """A channel layer that loses every message."""
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        pass
+
+
+class UnreliableLayer(InMemoryChannelLayer):
+    """A channel layer that loses every third message, as it happens."""
+
+    chance = random.Random(3)
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        if self.chance.random() > 1 / 3:
+            await super().group_send(group, message)
+
+
+class Notebook:
+    """A journal that keeps what it is given."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def append(self, record: Record) -> None:
+        self.records.append(record)
+
+
+def numbered(chunks: list[Chunk]) -> list[tuple[int, str]]:
+    """The number and the method of each event."""
+    return [(seq, record.method) for chunk in chunks for seq, record in unpack(chunk)]

@@ -1,0 +1,14 @@
+"""`python -m tests.on_postgres`: the tests that hold for every database, on a real PostgreSQL."""
+
+import os
+import subprocess
+import sys
+
+from tests.services import postgres
+
+FOLDERS = ["tests/accounts", "tests/runs", "tests/api", "tests/test_tenancy.py", "tests/contracts"]
+
+if __name__ == "__main__":
+    with postgres() as url:
+        command = [sys.executable, "-m", "pytest", "-m", "not one_machine", *FOLDERS, *sys.argv[1:]]
+        sys.exit(subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=False).returncode)
