@@ -30,9 +30,11 @@ _USER_FIELDS = [field.attname for field in User._meta.concrete_fields]
 
 # Every request of a program asks this.
 _key_in_force = Prepared(
-    lambda hash, now: ApiKey.objects.in_force(now)
-    .filter(hash=hash)
-    .values_list("pk", "organization_id", "last_used_at", "role", *(f"user__{name}" for name in _USER_FIELDS)),
+    lambda hash, now: (
+        ApiKey.objects.in_force(now)
+        .filter(hash=hash)
+        .values_list("pk", "organization_id", "last_used_at", "role", *(f"user__{name}" for name in _USER_FIELDS))
+    ),
     hash="example",
     now=datetime(2000, 1, 1, tzinfo=UTC),
 )

@@ -30,7 +30,8 @@ class Prepared:
         statement = self._statements.get(connection.vendor)
         if statement is None:
             with self._lock:
-                statement = self._statements[connection.vendor] = _Statement(self._build(**self._examples), self._examples)
+                statement = _Statement(self._build(**self._examples), self._examples)
+                self._statements[connection.vendor] = statement
         return statement.run(values)
 
     def first(self, **values: Any) -> Sequence[Any] | None:

@@ -133,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     samples = Samples()
     for _ in range(options.repeat):
         asyncio.run(drive(options.url, read_headers(options.header), cases, samples.add))
-        # Its figure is true once for each start of a server: the next streams take the memory that these have left free.
+        # True once for each start of a server: the next streams take the memory that these have left free.
         cases.pop(IDLE, None)
     for case, result in samples.medians().items():
         print(as_line(options.name, case, result))

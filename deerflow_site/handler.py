@@ -6,7 +6,7 @@ returned; a live response then goes on as a coroutine alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from io import BytesIO
@@ -25,7 +25,7 @@ from django.urls import set_script_prefix
 from runs.api.streaming import LiveResponse
 from runs.log import StreamCut
 
-Message = dict[str, Any]
+Message = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
@@ -59,14 +59,17 @@ class ASGIHandler(asgi.ASGIHandler):
             if request is not None:
                 # DRF takes a body whose length the client did not tell for none.
                 request.META["CONTENT_LENGTH"] = str(body_file.getbuffer().nbytes)
-            response = refusal if request is None else await self._respond(request, scope)
-            if isinstance(response, LiveResponse):
-                await self._send_live(response, receive, send)
-            else:
+            response: HttpResponseBase = refusal or await self._respond(request, scope)
+            if not isinstance(response, LiveResponse):
                 await self.send_response(response, send)
             response.close()
         finally:
             body_file.close()
+        if isinstance(response, LiveResponse):
+            # It may live for hours, the request need not.
+            del request, body_file
+            response.forget_request()
+            await self._send_live(response, receive, send)
 
     async def read_body(self, receive: Receive) -> BytesIO:
         """Raises RequestAborted when the client leaves, BodyTooLarge."""
@@ -93,7 +96,7 @@ class ASGIHandler(asgi.ASGIHandler):
         signals.request_started.send(sender=self.__class__, scope=scope)
         try:
             response = self.get_response(request)
-            response._handler_class = self.__class__
+            response._handler_class = self.__class__  # type: ignore[attr-defined]
             return response
         finally:
             close_old_connections()

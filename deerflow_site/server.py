@@ -45,7 +45,7 @@ class _Pace:
         return True
 
 
-class Server(daphne_server.Server):
+class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
     """Daphne's server. Sending a part of a response waits until the client's connection takes more."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

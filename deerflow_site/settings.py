@@ -37,8 +37,8 @@ if PRODUCTION and DEBUG:
 HOST = env.text("HOST", "127.0.0.1")
 PORT = env.integer("PORT", 8000, at_most=65535)
 WEB_THREADS = env.integer("WEB_THREADS", 8, at_least=1)
-#: How long a thread may keep the interpreter from the others. Python's own five milliseconds are as long as a whole run:
-#: each statement of a transaction would wait for them, with the database's lock in hand.
+#: How long a thread may keep the interpreter from the others. Python's own five milliseconds are as long as a whole
+#: run: each statement of a transaction would wait for them, with the database's lock in hand.
 THREAD_SWITCH_SECONDS = 0.0005
 DATA_DIR = env.directory("DEERFLOW_DATA_DIR", BASE_DIR / ".data")
 CHECKPOINTS_PATH = DATA_DIR / "checkpoints.sqlite3"

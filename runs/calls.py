@@ -4,8 +4,11 @@ Services ask; the host of this process answers through its state engine. `instal
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from django.conf import settings
 
 Caller = Callable[[str, dict[str, Any]], Coroutine[Any, Any, bytes]]
 
@@ -24,6 +27,7 @@ class NoEngine(Exception):
 
 
 _TIMEOUT = 60.0
+_PATIENCE = 5.0
 _caller: tuple[asyncio.AbstractEventLoop, Caller] | None = None
 
 
@@ -33,11 +37,21 @@ def install(caller: Caller | None) -> None:
     _caller = (asyncio.get_running_loop(), caller) if caller else None
 
 
+# A graph may keep the engine from answering; then most threads of the server must still be there for the others.
+_asking = threading.BoundedSemaphore(max(1, settings.WEB_THREADS // 2))
+
+
 def ask(method: str, **params: Any) -> bytes:
     """Ask from a thread and wait; answers JSON. Raises CallRefused and NoEngine."""
-    if _caller is None:
+    if _caller is None or not _asking.acquire(timeout=_PATIENCE):
         raise NoEngine
-    loop, caller = _caller
+    try:
+        return _ask(*_caller, method, params)
+    finally:
+        _asking.release()
+
+
+def _ask(loop: asyncio.AbstractEventLoop, caller: Caller, method: str, params: dict[str, Any]) -> bytes:
     future = asyncio.run_coroutine_threadsafe(caller(method, params), loop)
     try:
         return future.result(_TIMEOUT)

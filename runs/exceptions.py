@@ -1,10 +1,10 @@
 """What services refuse, in words for the caller.
 
-    Refusal
-    ├── NotFound      404  no such thing, or not the tenant's: the same words for both
-    ├── Conflict      409  not in this state
-    ├── Invalid       422  names the field
-    └── Unavailable   503  worth trying again
+Refusal
+├── NotFound      404  no such thing, or not the tenant's: the same words for both
+├── Conflict      409  not in this state
+├── Invalid       422  names the field
+└── Unavailable   503  worth trying again
 """
 
 

@@ -1,13 +1,17 @@
 """The cast: Alice owns acme, Bob is a member of it, Charlie owns other. Rows come from `tests.factories`."""
 
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import hypothesis
 import pytest
 from channels.layers import channel_layers
+from django.db import connections
 
 from accounts.models import Organization, Role, User
 from accounts.services import add_member, create_organization
+from runs.database import _threads
 from runs.host.chores import register_graphs
 from runs.log import Hub, current_hub
 from runs.models import Assistant
@@ -17,6 +21,21 @@ hypothesis.settings.load_profile("tests")
 
 #: For each graph that the tests' rows name, why it can not run; empty when it can.
 GRAPHS = {"echo": "", "stress": "", "broken": "ModuleNotFoundError: No module named 'nowhere'"}
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """At the end the database threads let go of the database, which can not be dropped before."""
+    yield
+    together = threading.Barrier(_threads._max_workers)
+
+    def leave() -> None:
+        together.wait(10)
+        connections.close_all()
+
+    with django_db_blocker.unblock():
+        for leaving in [_threads.submit(leave) for _ in range(_threads._max_workers)]:
+            leaving.result()
 
 
 @pytest.fixture

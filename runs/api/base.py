@@ -23,9 +23,7 @@ class ApiViewSet(ViewSet):
     content_negotiation_class = Negotiation
     required_permissions: ClassVar[dict[str, str]]
 
-    def finalize_response(
-        self, request: Request, response: HttpResponseBase, *args: Any, **kwargs: Any
-    ) -> HttpResponseBase:
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         answer: HttpResponseBase = super().finalize_response(request, response, *args, **kwargs)
         answer.headers.setdefault("Cache-Control", "no-store")
         if request.method == "HEAD" and isinstance(answer, LiveResponse):

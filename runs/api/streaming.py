@@ -7,8 +7,11 @@ import asyncio
 import logging
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Self
 
 import orjson
 from django.conf import settings
@@ -43,22 +46,36 @@ class LiveResponse(StreamingHttpResponse):
     When its reader goes away, `parts` is closed at once.
     """
 
-    def __init__(self, parts: AsyncIterator[bytes], **kwargs: Any) -> None:
+    def __init__(self, parts: AsyncGenerator[bytes], **kwargs: Any) -> None:
         super().__init__(parts, **kwargs)
         self.parts = parts
+
+    def forget_request(self) -> None:
+        """Let go of what was closed with the request."""
+        self._resource_closers.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """What a live answer keeps of its run; the row itself holds a whole request."""
+
+    run_id: uuid.UUID
+    thread_id: str
+    after_seq: int
+    over: bool
+
+    @classmethod
+    def of(cls, run: Run) -> Self:
+        return cls(run.run_id, run.thread_id, run.after_seq, run.status in TERMINAL)
 
 
 def stream_response(
     run: Run, modes: Iterable[str] | None = None, *, after: int | None = None, cancel_on_disconnect: bool = False
 ) -> LiveResponse:
     """The run's events above `after` (None: from its first) as Server-Sent Events, to its end."""
-    response = LiveResponse(
-        _attended(run, _frames(run, modes, after), cancel_on_disconnect=cancel_on_disconnect),
-        content_type=f"{CONTENT_TYPE}; charset=utf-8",
-    )
-    response["Cache-Control"] = "no-cache, no-transform"
-    response["X-Accel-Buffering"] = "no"
-    return response
+    followed = _Followed.of(run)
+    frames = _frames(followed, tuple(modes or run.kwargs["stream_mode"]), after)
+    return _live(followed, frames, f"{CONTENT_TYPE}; charset=utf-8", cancel_on_disconnect=cancel_on_disconnect)
 
 
 def wait_response(run: Run, *, cancel_on_disconnect: bool = False) -> LiveResponse:
@@ -66,9 +83,15 @@ def wait_response(run: Run, *, cancel_on_disconnect: bool = False) -> LiveRespon
 
     The status is sent before the outcome is known: a failed run is `{"__error__": {error, message}, …}`.
     """
-    response = LiveResponse(
-        _attended(run, _outcome(run), cancel_on_disconnect=cancel_on_disconnect), content_type="application/json"
-    )
+    followed = _Followed.of(run)
+    return _live(followed, _outcome(followed), "application/json", cancel_on_disconnect=cancel_on_disconnect)
+
+
+def _live(
+    run: _Followed, parts: AsyncGenerator[bytes], content_type: str, *, cancel_on_disconnect: bool
+) -> LiveResponse:
+    attended = _attended(run, parts, cancel_on_disconnect=cancel_on_disconnect)
+    response = LiveResponse(attended, content_type=content_type)
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"
     return response
@@ -76,21 +99,25 @@ def wait_response(run: Run, *, cancel_on_disconnect: bool = False) -> LiveRespon
 
 def ended_response(run: Run) -> LiveResponse:
     """204, sent when the run has ended."""
-    return LiveResponse(_silence(run), status=204)
+    return LiveResponse(_silence(_Followed.of(run)), status=204)
 
 
-async def _silence(run: Run) -> AsyncIterator[bytes]:
-    async for _ in _chunks(run, run.after_seq):
-        yield b""
+async def _silence(run: _Followed) -> AsyncGenerator[bytes]:
+    async with aclosing(_chunks(run, run.after_seq)) as found:
+        async for _ in found:
+            yield b""
 
 
-async def _attended(run: Run, parts: AsyncIterator[bytes], *, cancel_on_disconnect: bool) -> AsyncIterator[bytes]:
+async def _attended(
+    run: _Followed, parts: AsyncGenerator[bytes], *, cancel_on_disconnect: bool
+) -> AsyncGenerator[bytes]:
     """Pass the parts on; if the reader leaves before the end, the run may be cancelled for want of readers."""
     here = True
     _readers[run.run_id] += 1
     try:
-        async for part in parts:
-            yield part
+        async with aclosing(parts):
+            async for part in parts:
+                yield part
         here = False
     except StreamCut:
         here = False
@@ -99,7 +126,7 @@ async def _attended(run: Run, parts: AsyncIterator[bytes], *, cancel_on_disconne
         _leave(run, early=here, cancel_on_disconnect=cancel_on_disconnect)
 
 
-def _leave(run: Run, *, early: bool, cancel_on_disconnect: bool) -> None:
+def _leave(run: _Followed, *, early: bool, cancel_on_disconnect: bool) -> None:
     """A reader leaves. The last one takes the run along if any reader before it was to."""
     _readers[run.run_id] -= 1
     if early and cancel_on_disconnect:
@@ -115,7 +142,7 @@ def _leave(run: Run, *, early: bool, cancel_on_disconnect: bool) -> None:
         task.add_done_callback(_leavings.discard)
 
 
-async def _cancel_unless_read(run: Run) -> None:
+async def _cancel_unless_read(run: _Followed) -> None:
     """A reader that only lost its connection is back sooner than DISCONNECT_GRACE."""
     await asyncio.sleep(settings.DISCONNECT_GRACE)
     if current_hub().closed or _readers[run.run_id]:
@@ -129,39 +156,40 @@ async def _cancel_unless_read(run: Run) -> None:
         logger.exception("run %s could not be cancelled after its reader left", run.run_id)
 
 
-def _chunks(run: Run, after: int) -> AsyncIterator[list[Chunk]]:
-    if run.status in TERMINAL:
+def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:
+    if run.over:
         return read_run(run.run_id, after)
     return follow_run(run.thread_id, run.run_id, after, silence=settings.STREAM_HEARTBEAT)
 
 
-async def _frames(run: Run, modes: Iterable[str] | None, after: int | None) -> AsyncIterator[bytes]:
+async def _frames(run: _Followed, modes: Iterable[str], after: int | None) -> AsyncGenerator[bytes]:
     cursor = run.after_seq if after is None else max(after, run.after_seq)
-    stream = ClassicStream(modes or run.kwargs["stream_mode"], cursor)
-    if run.status in TERMINAL and cursor == run.after_seq and await in_database(oldest_seq, run.run_id) is None:
+    stream = ClassicStream(modes, cursor)
+    if run.over and cursor == run.after_seq and await in_database(oldest_seq, run.run_id) is None:
         yield await _forgotten(run)
         return
     start = run.after_seq if stream.needs_history else cursor
-    async for chunks in _chunks(run, start):
-        yield b"".join(map(stream.render, chunks)) if chunks else HEARTBEAT
+    async with aclosing(_chunks(run, start)) as found:
+        async for chunks in found:
+            yield b"".join(map(stream.render, chunks)) if chunks else HEARTBEAT
     yield stream.close()
 
 
-async def _forgotten(run: Run) -> bytes:
+async def _forgotten(run: _Followed) -> bytes:
     """What is left of a run whose events are not kept any more: that there is a gap, and the thread's state."""
     left = await in_database(settled, run.run_id)
     values = orjson.dumps(left.values if left else None)
     return frame("gap", orjson.dumps({"oldest": None})) + frame("values", values) + frame("end", b"null")
 
 
-async def _outcome(run: Run) -> AsyncIterator[bytes]:
+async def _outcome(run: _Followed) -> AsyncGenerator[bytes]:
     values: bytes | None = None
     status: str | None = None
-    async for chunks in _chunks(run, run.after_seq):
-        if not chunks:
-            yield _NEWLINE
-        for chunk in chunks:
-            for method, namespace, data in heads_and_data(chunk):
+    async with aclosing(_chunks(run, run.after_seq)) as found:
+        async for chunks in found:
+            if not chunks:
+                yield _NEWLINE
+            for method, namespace, data in chain.from_iterable(map(heads_and_data, chunks)):
                 if method == b"values" and namespace == b"[]":
                     values = data
                 elif method == b"end":

@@ -51,7 +51,7 @@ class Negotiation(BaseContentNegotiation):
     """The API speaks JSON whatever a client says that it accepts; where a stream is possible the view looks itself."""
 
     def select_parser(self, request: HttpRequest, parsers: Any) -> Any:
-        media_type = (request.content_type or "").partition(";")[0].strip().lower()  # type: ignore[attr-defined]
+        media_type = (request.content_type or "").partition(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == media_type), None)
 
     def select_renderer(self, request: HttpRequest, renderers: Any, format_suffix: str | None = None) -> Any:

@@ -1,6 +1,6 @@
 """What a graph emits, as records of the log."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import orjson
@@ -54,7 +54,7 @@ class Emission:
                 emitted = _without_internals(emitted)
             self._append(source, encode(emitted), namespace)
 
-    def take_event(self, event: dict[str, Any]) -> None:
+    def take_event(self, event: Mapping[str, Any]) -> None:
         """One event of `astream_events`."""
         self._append("events", encode(_without_internals(event)), ())
 

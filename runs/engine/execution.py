@@ -114,7 +114,7 @@ class Execution:
         writer = Writer(attempt.thread_id, attempt.position, attempt.attempt)
         await self._saver.raise_fence(writer)
         config: RunnableConfig = {
-            **kwargs["config"],
+            **kwargs["config"],  # type: ignore[typeddict-item]
             "configurable": {**kwargs["config"]["configurable"], WRITER_KEY: writer},
             "metadata": {**kwargs["config"]["metadata"], "run_attempt": attempt.attempt},
             "run_id": attempt.run_id,

@@ -163,7 +163,10 @@ def _bind(graph: AnyGraph, graph_id: str, checkpointer: Checkpointer, store: Bas
     return bound
 
 
-def _server_runtime(access_context: AccessContext, user: BaseUser | None, store: BaseStore | None, context: object) -> Runtime:
+def _server_runtime(
+    access_context: AccessContext, user: BaseUser | None, store: BaseStore | None, context: object
+) -> Runtime:
+    # The classes say that a store is always there; a server may have none.
     if access_context == "threads.create_run":
-        return _ExecutionRuntime(access_context=access_context, user=user, store=store, context=context)
-    return _ReadRuntime(access_context=access_context, user=user, store=store)
+        return _ExecutionRuntime(access_context=access_context, user=user, store=store, context=context)  # type: ignore[arg-type]
+    return _ReadRuntime(access_context=access_context, user=user, store=store)  # type: ignore[arg-type]

@@ -5,6 +5,7 @@ about threads; no node runs in it, so it answers while a graph spins.
 """
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -42,6 +43,9 @@ def run_engine(connection: socket.socket, duty: Duty) -> None:
     threading.excepthook = _die_with_own_threads
     sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
     registry = Registry.load(read_config(settings.LANGGRAPH_CONFIG), model=settings.DEERFLOW_MODEL)
+    # What is imported now stays: the collector need not look at it during runs.
+    gc.collect()
+    gc.freeze()
     asyncio.run(_Engine(connection, registry).main(duty))
     _leave()
 
@@ -103,8 +107,8 @@ class _Engine:
         except OSError:
             os._exit(1)
 
-    def _alive(self, stalled_by: uuid.UUID | None) -> None:
-        self._send("alive", stalled_by=stalled_by)
+    def _alive(self, stalled_for: float, stalled_by: uuid.UUID | None) -> None:
+        self._send("alive", stalled_for=stalled_for, stalled_by=stalled_by)
 
     def _on_commit(self, chunks: list[Chunk], **_: object) -> None:
         for chunk in chunks:

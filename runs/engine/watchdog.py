@@ -17,20 +17,27 @@ _STALLED_AFTER = 1.0
 
 
 class Watchdog:
-    """Calls `report(run_id)` twice a second: the run that stalls the loop, or None while the loop goes round."""
+    """Calls `report(seconds, run_id)` twice a second.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[uuid.UUID | None], None]) -> None:
+    It tells for how long the loop has been stalled, 0 while it goes round, and by which run, if it is one's doing.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, report: Callable[[float, uuid.UUID | None], None]) -> None:
         self._loop = loop
         self._report = report
         self._runs: weakref.WeakKeyDictionary[asyncio.Task[Any], uuid.UUID | None] = weakref.WeakKeyDictionary()
         self._seen = time.monotonic()
-        loop.set_task_factory(self._make_task)
+        loop.set_task_factory(self._make_task)  # type: ignore[arg-type]
 
     def start(self) -> None:
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def _make_task(
-        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], context: Context | None = None, **kwargs: Any
+        self,
+        loop: asyncio.AbstractEventLoop,
+        coro: Coroutine[Any, Any, Any],
+        context: Context | None = None,
+        **kwargs: Any,
     ) -> "asyncio.Task[Any]":
         task = asyncio.Task(coro, loop=loop, context=context, **kwargs)
         self._runs[task] = context.get(current_run) if context is not None else current_run.get()
@@ -43,6 +50,9 @@ class Watchdog:
         while True:
             self._loop.call_soon_threadsafe(self._beat)
             time.sleep(_EVERY)
-            stalled = time.monotonic() - self._seen > _STALLED_AFTER
-            task = asyncio.current_task(self._loop) if stalled else None
-            self._report(self._runs.get(task) if task else None)
+            silence = time.monotonic() - self._seen
+            if silence <= _STALLED_AFTER:
+                self._report(0, None)
+                continue
+            task = asyncio.current_task(self._loop)
+            self._report(silence, self._runs.get(task) if task else None)

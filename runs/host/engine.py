@@ -84,7 +84,8 @@ class Engine:
         self.ready = asyncio.Event()
         #: Why each graph can not run, empty when it can; known once it is ready.
         self.graphs: dict[str, str] = {}
-        #: The run that holds up its event loop, if one does.
+        #: For how many seconds its event loop has been held up, and by which run, if it is one's doing.
+        self.stalled_for = 0.0
         self.stalled_by: uuid.UUID | None = None
         #: Seconds since it was heard; counted by the host.
         self.silent_for = 0.0
@@ -123,6 +124,7 @@ class Engine:
     def _note(self, message: pipe.Message) -> None:
         self.silent_for = 0.0
         if message.kind == "alive":
+            self.stalled_for = message.fields["stalled_for"]
             stalled_by = message.fields["stalled_by"]
             self.stalled_by = stalled_by and uuid.UUID(stalled_by)
         elif message.kind == "hello":

@@ -194,7 +194,7 @@ class Host:
     def _on_message(self, engine: Engine, message: pipe.Message) -> None:
         match message.kind:
             case "chunk":
-                self._spawn(current_hub().ring([Chunk(*message.fields["at"], message.payload)]))
+                self._spawn(current_hub().ring([Chunk._make([*message.fields["at"], message.payload])]))
             case "done":
                 key = uuid.UUID(message.fields["run_id"]), uuid.UUID(message.fields["claim"])
                 self._on_done(key, message.fields["ended"])
@@ -221,6 +221,9 @@ class Host:
     def _let_go(self, held: Held) -> None:
         self._held.pop(held.key, None)
         held.engine.held.discard(held.key)
+        if held.reason == "lost":
+            # Its thread may have been deleted, and waits to be purged until nobody writes to it.
+            self._deleted.set()
         if not self._held:
             self._idle.set()
 

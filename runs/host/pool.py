@@ -36,8 +36,9 @@ class Pool:
         self._closing = False
 
     def start(self, *, run_engines: int) -> None:
-        for duty in (*["runs"] * run_engines, "state"):
-            self._keep(self._always(duty))
+        for _ in range(run_engines):
+            self._keep(self._always("runs"))
+        self._keep(self._always("state"))
 
     def engines(self, duty: Duty) -> list[Engine]:
         """Those that are alive and not one run's alone."""
@@ -63,7 +64,8 @@ class Pool:
         async with asyncio.timeout(_ANSWER_SECONDS):
             engine = await self._state_engine()
             call_id = next(self._call_ids)
-            answer = self._answers[call_id] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+            self._answers[call_id] = answer
             engine.calls.add(call_id)
             try:
                 engine.send("call", call_id=call_id, method=method, params=params)

@@ -80,7 +80,8 @@ UPDATE runs_thread SET
 WHERE thread_id = %s RETURNING last_seq
 """
 _INSERT = """
-INSERT INTO runs_eventchunk (thread_id, run_id, first_seq, last_seq, payload, created_at) VALUES (%s, %s, %s, %s, %s, %s)
+INSERT INTO runs_eventchunk (thread_id, run_id, first_seq, last_seq, payload, created_at)
+VALUES (%s, %s, %s, %s, %s, %s)
 """
 
 

@@ -139,4 +139,4 @@ def heartbeat(claims: Collection[tuple[uuid.UUID, uuid.UUID]]) -> dict[tuple[uui
     )
     mine.update(lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS))
     rows = mine.values_list("run_id", "claim", "cancel_action")
-    return {(run_id, token): action for run_id, token, action in rows if (run_id, token) in held}
+    return {(run_id, token): action for run_id, token, action in rows if token and (run_id, token) in held}

@@ -113,7 +113,8 @@ def _insert_thread(thread: Thread) -> None:
 
 def _adapted(row: models.Model, *names: str) -> list[Any]:
     """The values of these fields as the database driver takes them."""
-    return [row._meta.get_field(name).get_db_prep_value(getattr(row, name), connection) for name in names]
+    fields: list[Any] = [row._meta.get_field(name) for name in names]
+    return [field.get_db_prep_value(getattr(row, field.attname), connection) for field in fields]
 
 
 def add_run(place: Place, new: NewRun) -> Run:
@@ -128,7 +129,7 @@ def add_run(place: Place, new: NewRun) -> Run:
             cancel_in_transaction(run, CancelAction.INTERRUPT)
     run = _run(place, new)
     about = _about(new)
-    metadata = None if about.items() <= place.metadata.items() else {**place.metadata, **about}
+    told = about.items() <= place.metadata.items()
     with connection.cursor() as cursor:
         cursor.execute(
             _TAKE_TURN,
@@ -137,7 +138,7 @@ def add_run(place: Place, new: NewRun) -> Run:
                 ThreadStatus.BUSY,
                 run.graph_id,
                 adapted_time(run.created_at),
-                metadata and orjson.dumps(metadata).decode(),
+                None if told else orjson.dumps({**place.metadata, **about}).decode(),
                 run.thread_id,
             ],
         )

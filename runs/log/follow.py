@@ -2,7 +2,8 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from runs.database import in_database
 from runs.log.hub import Subscription, current_hub
@@ -16,7 +17,7 @@ class StreamCut(Exception):
     """This process stops serving streams; the reader is to come back with its cursor."""
 
 
-async def follow(thread_id: str, after: int, *, silence: float) -> AsyncIterator[list[Chunk]]:
+async def follow(thread_id: str, after: int, *, silence: float) -> AsyncGenerator[list[Chunk]]:
     """Every chunk of a thread with an event above `after`, in order, without end.
 
     An empty list is yielded after each `silence` seconds without one. Raises StreamCut when the process drains.
@@ -47,7 +48,7 @@ async def follow(thread_id: str, after: int, *, silence: float) -> AsyncIterator
                 heard = now()
 
 
-async def _catch_up(subscription: Subscription) -> AsyncIterator[list[Chunk]]:
+async def _catch_up(subscription: Subscription) -> AsyncGenerator[list[Chunk]]:
     while True:
         chunks = await in_database(read_after, subscription.thread_id, subscription.cursor)
         if chunks:
@@ -71,7 +72,7 @@ def _continue(subscription: Subscription, chunks: list[Chunk]) -> list[Chunk]:
     return going_on
 
 
-async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: float) -> AsyncIterator[list[Chunk]]:
+async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: float) -> AsyncGenerator[list[Chunk]]:
     """The chunks of one run above `after`, up to the one with its `end`; empty lists as `follow` yields them.
 
     It ends without an `end` when the run was deleted, or is over and its last events are not kept any more.
@@ -79,24 +80,25 @@ async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: 
     wanted = str(run_id)
     now = asyncio.get_running_loop().time
     heard = now()
-    async for chunks in follow(thread_id, after, silence=silence):
-        mine = [chunk for chunk in chunks if chunk.run_id == wanted]
-        if mine:
-            after = mine[-1].last_seq
-            yield mine
-            heard = now()
-            if ends(mine[-1]):
-                return
-        elif await in_database(is_over, run_id):
-            async for chunks in read_run(run_id, after):
-                yield chunks
-            return
-        elif not chunks or now() - heard >= silence:
-            yield []
-            heard = now()
+    async with aclosing(follow(thread_id, after, silence=silence)) as found:
+        async for chunks in found:
+            mine = [chunk for chunk in chunks if chunk.run_id == wanted]
+            if mine:
+                after = mine[-1].last_seq
+                yield mine
+                heard = now()
+                if ends(mine[-1]):
+                    return
+            elif await in_database(is_over, run_id):
+                break
+            elif not chunks or now() - heard >= silence:
+                yield []
+                heard = now()
+    async for chunks in read_run(run_id, after):
+        yield chunks
 
 
-async def read_run(run_id: uuid.UUID, after: int) -> AsyncIterator[list[Chunk]]:
+async def read_run(run_id: uuid.UUID, after: int) -> AsyncGenerator[list[Chunk]]:
     """The chunks of a run above `after` that the log has now."""
     while True:
         chunks = await in_database(read_run_after, run_id, after)

@@ -20,9 +20,11 @@ _FIELDS = [field.attname for field in Assistant._meta.concrete_fields]
 
 # Every run asks this.
 _assistant = Prepared(
-    lambda organization_id, assistant_id: Assistant.objects.for_tenant(Tenant(organization_id, _EXAMPLE, frozenset()))
-    .filter(assistant_id=assistant_id)
-    .values_list(*_FIELDS, "graph__error"),
+    lambda organization_id, assistant_id: (
+        Assistant.objects.for_tenant(Tenant(organization_id, _EXAMPLE, frozenset()))
+        .filter(assistant_id=assistant_id)
+        .values_list(*_FIELDS, "graph__error")
+    ),
     organization_id=uuid.UUID(int=2),
     assistant_id=uuid.UUID(int=3),
 )

@@ -3,13 +3,13 @@
 import json
 from typing import Any, TypeVar
 
-from django.db.models import BooleanField, F, Func, Model, QuerySet
+from django.db.models import BooleanField, F, Func, QuerySet
 from django.db.models.sql.compiler import SQLCompiler
 
-M = TypeVar("M", bound=Model)
+Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
 
 
-def with_metadata(rows: QuerySet[M], wanted: dict[str, Any] | None) -> QuerySet[M]:
+def with_metadata(rows: Rows, wanted: dict[str, Any] | None) -> Rows:
     """Those rows whose `metadata` has these keys with these values."""
     for key, value in (wanted or {}).items():
         rows = rows.filter(_Holds("metadata", key, value))
@@ -29,15 +29,15 @@ class _Holds(Func):
         self._key = key
         self._value = value
 
-    def as_postgresql(self, compiler: SQLCompiler, connection: Any, **_: Any) -> tuple[str, list[Any]]:
+    def as_postgresql(self, compiler: SQLCompiler, connection: Any, **_: Any) -> tuple[str, tuple[Any, ...]]:
         column, params = compiler.compile(self.source_expressions[0])
-        return f"({column} -> %s::text) = %s::jsonb", [*params, self._key, json.dumps(self._value)]
+        return f"({column} -> %s::text) = %s::jsonb", (*params, self._key, json.dumps(self._value))
 
-    def as_sqlite(self, compiler: SQLCompiler, connection: Any, **_: Any) -> tuple[str, list[Any]]:
+    def as_sqlite(self, compiler: SQLCompiler, connection: Any, **_: Any) -> tuple[str, tuple[Any, ...]]:
         column, params = compiler.compile(self.source_expressions[0])
         test, values = _sqlite_test(self._value)
         pairs = f"SELECT 1 FROM JSON_EACH({column}) AS pair WHERE pair.key = %s AND {test}"
-        return f"EXISTS ({pairs})", [*params, self._key, *values]
+        return f"EXISTS ({pairs})", (*params, self._key, *values)
 
 
 def _sqlite_test(value: Any) -> tuple[str, list[Any]]:

@@ -21,9 +21,13 @@ NOT_FOUND = "Thread not found."
 
 # Every run on a thread asks this.
 _place = Prepared(
-    lambda organization_id, user_id, thread_id: Thread.objects.for_tenant(Tenant(organization_id, user_id, frozenset()))
-    .filter(pk=thread_id)
-    .values_list("last_seq", "last_position", "metadata", Exists(Run.objects.filter(thread=OuterRef("pk")).active())),
+    lambda organization_id, user_id, thread_id: (
+        Thread.objects.for_tenant(Tenant(organization_id, user_id, frozenset()))
+        .filter(pk=thread_id)
+        .values_list(
+            "last_seq", "last_position", "metadata", Exists(Run.objects.filter(thread=OuterRef("pk")).active())
+        )
+    ),
     organization_id=uuid.UUID(int=1),
     user_id=uuid.UUID(int=2),
     thread_id="example",

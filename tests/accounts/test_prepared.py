@@ -55,10 +55,8 @@ def test_it_is_composed_once(alice: User, acme: Organization) -> None:
 
     prepared = Prepared(build, email="example")
     for user in (alice, alice):
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
-            assert prepared.rows(email=user.email) == [[alice.pk]]
+        with CaptureQueriesContext(connection) as queries:
+            assert [tuple(row) for row in prepared.rows(email=user.email)] == [(alice.pk,)]
         assert len(queries) == 1
     assert composed == ["example"]
 

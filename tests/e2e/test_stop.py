@@ -1,6 +1,7 @@
 """A server that is told to stop: it cuts streams, hands runs back, leaves nothing behind, and goes on after a restart."""
 
 import asyncio
+import json
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -52,7 +53,7 @@ async def _stop(server: Server, key: str, ledger: Ledger) -> Stop:
     async with get_client(url=f"{server.url}/api", api_key=key) as client:
         long = await create(client, ledger, LONG)
         streaming = asyncio.create_task(stream_with_sdk(client, ledger))
-        flooded = await create(client, ledger, {"tokens": 20000, "token_bytes": 500}, "messages-tuple")
+        flooded = await create(client, ledger, {"tokens": 20_000, "token_bytes": 100}, "messages-tuple")
         async with reader_of(server, key, long) as reader, reader_of(server, key, flooded):
             reading = asyncio.create_task(reader.read())
             await all_in_step(client, ledger, 1)
@@ -130,7 +131,8 @@ def test_a_stopped_server_exits_with_zero_and_leaves_no_process(stop: Stop) -> N
 
 
 def test_a_stop_is_no_error(stop: Stop) -> None:
-    assert "Traceback" not in stop.server.log() and '"error"' not in stop.server.log()
+    lines = [json.loads(line) for line in stop.server.log().splitlines() if line.startswith("{")]
+    assert {line["event"] for line in lines if line["level"] == "error"} == {"graph broken failed to load"}
 
 
 async def test_a_run_that_ends_in_the_time_it_is_given_ends_as_ever(stop: Stop, client: LangGraphClient) -> None:
@@ -161,7 +163,7 @@ async def test_its_stream_is_cut_such_that_clients_notice_and_resume(stop: Stop,
 def test_the_sdk_streams_over_the_restart_without_a_loss_or_a_repetition(stop: Stop) -> None:
     ids = [int(part.id) for part in stop.parts]
     assert ids == sorted(set(ids))
-    assert [part.event for part in stop.parts] == ["metadata", *["updates"] * 3, "metadata", *["updates"] * 3, "end"]
+    assert [part.data["attempt"] for part in stop.parts if part.event == "metadata"] == [1, 2]
     steps = [part.data["work"]["step"] for part in stop.parts if part.event == "updates" and "work" in part.data]
     assert steps == [1, 2, 3, 4, 5]
 

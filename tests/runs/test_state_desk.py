@@ -68,7 +68,7 @@ async def test_an_update_is_answered_with_the_new_state(desk: StateDesk) -> None
 
 @pytest.mark.parametrize("values", [{"items": []}, {"items": ["text"]}, {"items": None}])
 async def test_what_a_branch_of_the_graph_raises_is_the_answer(desk: StateDesk, values: Any) -> None:
-    with pytest.raises(Refused, match="The state can not be updated so: (IndexError|TypeError)") as refused:
+    with pytest.raises(Refused, match=r"The state can not be updated so: (IndexError|TypeError)") as refused:
         await desk.answer("update", {**UPDATE, "values": values, "as_node": "start"})
     assert refused.value.status == 422
 

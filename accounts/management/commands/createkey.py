@@ -5,9 +5,10 @@ from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError
-from django.db import transaction
+from django.db import connection, transaction
 
 from accounts.exceptions import AccountsError
+from accounts.models import ApiKey
 from accounts.services import find_or_create_owner, issue_api_key
 
 
@@ -23,6 +24,8 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="createkey", help="what the key is called in lists")
 
     def handle(self, *args: Any, email: str, organization: str | None, name: str, **options: Any) -> None:
+        if ApiKey._meta.db_table not in connection.introspection.table_names():
+            raise CommandError("There is no database here yet: start the server once, or run `manage.py migrate`.")
         try:
             with transaction.atomic():
                 user, acts_in = find_or_create_owner(email, organization)

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import fcntl
+import gc
 import logging
 import os
 import signal
@@ -57,7 +58,10 @@ def _serve_and_reload() -> None:
     command = [sys.executable, *(word for word in sys.argv if word != "--reload")]
     os.environ["DRAIN_SECONDS"] = "0.1"
     watchfiles.run_process(
-        settings.BASE_DIR, graphs, target=" ".join(map(_quoted, command)), target_type="command",
+        settings.BASE_DIR,
+        graphs,
+        target=" ".join(map(_quoted, command)),
+        target_type="command",
         watch_filter=watchfiles.PythonFilter(),
     )
 
@@ -106,6 +110,9 @@ class _Service:
     def run(self) -> None:
         """Serve until told to stop. Does not return: the process exits."""
         sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
+        # What is imported now stays: the collector need not look at it during requests.
+        gc.collect()
+        gc.freeze()
         self._server = Server(
             application,
             endpoints=[f"fd:fileno={self._descriptor}"],
