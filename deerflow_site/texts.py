@@ -53,7 +53,7 @@ ENGLISH = FrontPageText(
     docs="API reference",
     docs_body="Every address, to read and to try.",
     admin="Administration",
-    admin_body="Users, organizations and keys.",
+    admin_body="Users, organizations, keys and runs.",
     schema="OpenAPI",
     schema_body="The same description for programs.",
 )
@@ -78,7 +78,7 @@ SIMPLIFIED_CHINESE = FrontPageText(
     docs="API 参考",
     docs_body="全部接口，可以阅读，也可以试用。",
     admin="管理后台",
-    admin_body="用户、组织和密钥。",
+    admin_body="用户、组织、密钥和运行。",
     schema="OpenAPI",
     schema_body="同一份说明，供程序读取。",
 )

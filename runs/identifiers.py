@@ -6,6 +6,8 @@ import uuid
 from uuid_utils.compat import uuid7
 
 _THREAD_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+#: They stand where a thread's id does in addresses of the API.
+_TAKEN = frozenset({"search", "count", "prune"})
 _CHECKPOINT_ID = re.compile(r"[!-~]{1,255}")
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
@@ -19,7 +21,7 @@ def new_id() -> uuid.UUID:
 
 
 def is_thread_id(text: str) -> bool:
-    return _THREAD_ID.fullmatch(text) is not None
+    return _THREAD_ID.fullmatch(text) is not None and text not in _TAKEN
 
 
 def is_checkpoint_id(text: str) -> bool:

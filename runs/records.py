@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-#: What one event may weigh, in bytes of JSON. A graph that emits more fails with `event_too_large`.
+#: What one event may weigh, in bytes of JSON. A graph that emits more fails with `EventTooLarge`.
 MAX_EVENT_BYTES = 4 * 1024 * 1024
 
 _COMPRESS_FROM = 2048

@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 #: What keeps a connection alive on which JSON is still to come: white space.
 _NEWLINE = b"\n"
 
+#: The part of STREAM_HEARTBEAT after which a reader is told that the connection lives. Clocks of loops are coarse.
+_SILENT = 0.9
+
 #: How many read each run here.
 _readers: Counter[uuid.UUID] = Counter()
 #: Runs that are to end when nobody reads them any more.
@@ -52,7 +55,7 @@ class LiveResponse(StreamingHttpResponse):
 
     def forget_request(self) -> None:
         """Let go of what was closed with the request."""
-        self._resource_closers.clear()
+        self._resource_closers.clear()  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ def stream_response(
     """The run's events above `after` (None: from its first) as Server-Sent Events, to its end."""
     followed = _Followed.of(run)
     frames = _frames(followed, tuple(modes or run.kwargs["stream_mode"]), after)
-    return _live(followed, frames, f"{CONTENT_TYPE}; charset=utf-8", cancel_on_disconnect=cancel_on_disconnect)
+    content_type = f"{CONTENT_TYPE}; charset=utf-8"
+    return _live(followed, frames, HEARTBEAT, content_type, cancel_on_disconnect=cancel_on_disconnect)
 
 
 def wait_response(run: Run, *, cancel_on_disconnect: bool = False) -> LiveResponse:
@@ -84,13 +88,14 @@ def wait_response(run: Run, *, cancel_on_disconnect: bool = False) -> LiveRespon
     The status is sent before the outcome is known: a failed run is `{"__error__": {error, message}, …}`.
     """
     followed = _Followed.of(run)
-    return _live(followed, _outcome(followed), "application/json", cancel_on_disconnect=cancel_on_disconnect)
+    outcome = _outcome(followed)
+    return _live(followed, outcome, _NEWLINE, "application/json", cancel_on_disconnect=cancel_on_disconnect)
 
 
 def _live(
-    run: _Followed, parts: AsyncGenerator[bytes], content_type: str, *, cancel_on_disconnect: bool
+    run: _Followed, parts: AsyncGenerator[bytes], sign: bytes, content_type: str, *, cancel_on_disconnect: bool
 ) -> LiveResponse:
-    attended = _attended(run, parts, cancel_on_disconnect=cancel_on_disconnect)
+    attended = _attended(run, parts, sign, cancel_on_disconnect=cancel_on_disconnect)
     response = LiveResponse(attended, content_type=content_type)
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"
@@ -99,7 +104,9 @@ def _live(
 
 def ended_response(run: Run) -> LiveResponse:
     """204, sent when the run has ended."""
-    return LiveResponse(_silence(_Followed.of(run)), status=204)
+    response = LiveResponse(_silence(_Followed.of(run)), status=204)
+    del response["Content-Type"]
+    return response
 
 
 async def _silence(run: _Followed) -> AsyncGenerator[bytes]:
@@ -109,15 +116,22 @@ async def _silence(run: _Followed) -> AsyncGenerator[bytes]:
 
 
 async def _attended(
-    run: _Followed, parts: AsyncGenerator[bytes], *, cancel_on_disconnect: bool
+    run: _Followed, parts: AsyncGenerator[bytes], sign: bytes, *, cancel_on_disconnect: bool
 ) -> AsyncGenerator[bytes]:
-    """Pass the parts on; if the reader leaves before the end, the run may be cancelled for want of readers."""
+    """Pass the parts on; if the reader leaves before the end, the run may be cancelled for want of readers.
+
+    What a run emits may be nothing for this reader: an empty part in a silence becomes `sign`.
+    """
     here = True
     _readers[run.run_id] += 1
+    now = asyncio.get_running_loop().time
+    spoke = now()
     try:
         async with aclosing(parts):
             async for part in parts:
-                yield part
+                if part or now() - spoke > _SILENT * settings.STREAM_HEARTBEAT:
+                    spoke = now()
+                    yield part or sign
         here = False
     except StreamCut:
         here = False
@@ -171,7 +185,7 @@ async def _frames(run: _Followed, modes: Iterable[str], after: int | None) -> As
     start = run.after_seq if stream.needs_history else cursor
     async with aclosing(_chunks(run, start)) as found:
         async for chunks in found:
-            yield b"".join(map(stream.render, chunks)) if chunks else HEARTBEAT
+            yield b"".join(map(stream.render, chunks))
     yield stream.close()
 
 
@@ -187,8 +201,7 @@ async def _outcome(run: _Followed) -> AsyncGenerator[bytes]:
     status: str | None = None
     async with aclosing(_chunks(run, run.after_seq)) as found:
         async for chunks in found:
-            if not chunks:
-                yield _NEWLINE
+            yield b""
             for method, namespace, data in chain.from_iterable(map(heads_and_data, chunks)):
                 if method == b"values" and namespace == b"[]":
                     values = data

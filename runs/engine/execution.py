@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langgraph.constants import START
 from langgraph.types import Command, Send, StateSnapshot
 
 from runs.engine.caller import RunUser
@@ -128,22 +129,43 @@ class Execution:
             context=kwargs["context"],
             user=RunUser.of(attempt.owner_id),
         ) as graph:
-            given = await self._input(graph, config)
+            resumes = self.attempt.attempt > 1 and await self._has_checkpoint()
+            if resumes:
+                config["configurable"].pop("checkpoint_id", None)
+                if await self._stopped_before(graph, config):
+                    return await self._conclude(graph, config)
+            given = None if resumes else command_of(kwargs["command"]) or kwargs["input"]
             async for namespace, source, emitted in self._stream(graph, given, config):
                 self._emission.take(namespace, source, emitted)
                 await self._journal.room()
             return await self._conclude(graph, config)
 
-    async def _input(self, graph: AnyGraph, config: RunnableConfig) -> Any:
-        """The graph's input; None when an earlier attempt has got as far as a checkpoint, from which to go on."""
-        if self.attempt.attempt > 1 and await self._has_checkpoint():
-            config["configurable"].pop("checkpoint_id", None)
-            return None
-        return command_of(self.attempt.kwargs["command"]) or self.attempt.kwargs["input"]
-
     async def _has_checkpoint(self) -> bool:
+        """Whether an earlier attempt has got as far as a checkpoint, from which to go on without an input."""
         latest = await self._saver.aget_tuple({"configurable": {"thread_id": self.attempt.thread_id}})
         return latest is not None and latest.metadata.get("run_id") == str(self.attempt.run_id)
+
+    async def _stopped_before(self, graph: AnyGraph, config: RunnableConfig) -> bool:
+        """Whether an earlier attempt had stopped at a breakpoint when it was lost: going on would pass it unasked."""
+        before, after = self._breakpoints(graph)
+        if not before and not after:
+            return False
+        snapshot = await graph.aget_state(config)
+        self._emission.values = snapshot.values
+        if _meets(snapshot.next, before):
+            return True
+        if not after or not snapshot.next or snapshot.parent_config is None:
+            return False
+        parent = await graph.aget_state(snapshot.parent_config)
+        return _meets([task.name for task in parent.tasks], after)
+
+    def _breakpoints(self, graph: AnyGraph) -> tuple[Any, Any]:
+        """The nodes before and after which the graph is to stop; `*` for all."""
+        kwargs = self.attempt.kwargs
+        return (
+            kwargs["interrupt_before"] or graph.interrupt_before_nodes,
+            kwargs["interrupt_after"] or graph.interrupt_after_nodes,
+        )
 
     async def _stream(
         self, graph: AnyGraph, given: Any, config: RunnableConfig
@@ -152,13 +174,12 @@ class Execution:
         options: dict[str, Any] = {
             "context": kwargs["context"] or None,
             "stream_mode": self._emission.sources,
-            "subgraphs": True,
+            "subgraphs": kwargs["subgraphs"],
             "interrupt_before": kwargs["interrupt_before"],
             "interrupt_after": kwargs["interrupt_after"],
             "durability": kwargs["durability"],
         }
         options = {name: value for name, value in options.items() if value is not None}
-        options["subgraphs"] = kwargs["subgraphs"]
         if "events" in self._emission.modes:
             async for item in self._stream_events(graph, given, config, options):
                 yield _placed(item)
@@ -193,14 +214,7 @@ class Execution:
 
     def _may_wait(self, graph: AnyGraph, values: Any) -> bool:
         """Whether the graph may have stopped before its end."""
-        kwargs = self.attempt.kwargs
-        stops = (
-            kwargs["interrupt_before"]
-            or kwargs["interrupt_after"]
-            or graph.interrupt_before_nodes
-            or graph.interrupt_after_nodes
-        )
-        return bool(stops) or (isinstance(values, dict) and INTERRUPT in values)
+        return any(self._breakpoints(graph)) or (isinstance(values, dict) and INTERRUPT in values)
 
     def _values(self) -> bytes | None:
         values = self._emission.values
@@ -213,6 +227,10 @@ class Execution:
 
 
 TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
+
+
+def _meets(names: Iterable[str], wanted: Any) -> bool:
+    return any(name != START and (wanted == "*" or name in wanted) for name in names)
 
 
 def _placed(item: Any) -> tuple[tuple[str, ...], str, Any]:

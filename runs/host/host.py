@@ -18,6 +18,7 @@ from django.db import DatabaseError
 from runs import calls, lifecycle
 from runs.database import in_database
 from runs.engine import pipe
+from runs.fences import lower_fences
 from runs.host import chores
 from runs.host.engine import Engine
 from runs.host.pool import Pool
@@ -84,6 +85,7 @@ class Host:
         graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
         await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""))
         if alone:
+            await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
         self._connect()
         calls.install(self._pool.call)

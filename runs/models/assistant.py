@@ -7,6 +7,7 @@ from django.db.models import Q
 from accounts.models import Organization
 from accounts.tenancy import Tenant
 from runs.identifiers import new_id
+from runs.models.fields import JSONField
 
 
 class Graph(models.Model):
@@ -37,9 +38,9 @@ class Assistant(models.Model):
     graph = models.ForeignKey(Graph, on_delete=models.CASCADE, related_name="assistants")
     name = models.CharField(max_length=255)
     description = models.TextField(null=True, blank=True)  # noqa: DJ001  null on the wire
-    config = models.JSONField(default=dict, blank=True)
-    context = models.JSONField(default=dict, blank=True)
-    metadata = models.JSONField(default=dict, blank=True)
+    config = JSONField(default=dict, blank=True)
+    context = JSONField(default=dict, blank=True)
+    metadata = JSONField(default=dict, blank=True)
     version = models.PositiveIntegerField(default=1)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField(auto_now=True)

@@ -6,6 +6,7 @@ from django.db.models import Q
 from accounts.tenancy import Tenant, TenantModel, TenantQuerySet
 from runs.identifiers import new_id
 from runs.models.assistant import Assistant
+from runs.models.fields import JSONField
 from runs.models.thread import Thread
 from runs.states import ACTIVE, CancelAction, MultitaskStrategy, RunStatus
 
@@ -32,9 +33,9 @@ class Run(TenantModel):
     assistant = models.ForeignKey(Assistant, on_delete=models.SET_NULL, null=True, related_name="runs")
     graph_id = models.CharField(max_length=64)
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.PENDING)
-    #: What was asked for, with all defaults filled in: see `runs.services.requests`.
-    kwargs = models.JSONField()
-    metadata = models.JSONField(default=dict, blank=True)
+    #: What was asked for, with all defaults filled in: see `runs.services.runs`.
+    kwargs = JSONField()
+    metadata = JSONField(default=dict, blank=True)
     multitask_strategy = models.CharField(max_length=16, choices=MultitaskStrategy.choices)
     #: Its turn within the thread: the thread's `last_position` when it was created.
     position = models.BigIntegerField()
@@ -54,7 +55,7 @@ class Run(TenantModel):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
 
     #: `{"error": type, "message": text}` of a run that failed.
-    error = models.JSONField(null=True, blank=True)
+    error = JSONField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)

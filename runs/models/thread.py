@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models import Q
 
 from accounts.tenancy import Tenant, TenantModel, TenantQuerySet
+from runs.models.fields import JSONField
 from runs.states import ThreadStatus
 
 
@@ -24,13 +25,13 @@ class Thread(TenantModel):
     status = models.CharField(max_length=16, choices=ThreadStatus.choices, default=ThreadStatus.IDLE)
     #: The graph that ran last; empty before the first run.
     graph_id = models.CharField(max_length=64, blank=True, default="")
-    metadata = models.JSONField(default=dict, blank=True)
-    config = models.JSONField(default=dict, blank=True)
+    metadata = JSONField(default=dict, blank=True)
+    config = JSONField(default=dict, blank=True)
     #: The state's values after the last run or update; null before the first.
-    values = models.JSONField(null=True, blank=True)
+    values = JSONField(null=True, blank=True)
     #: Pending interrupts by task.
-    interrupts = models.JSONField(default=dict, blank=True)
-    error = models.JSONField(null=True, blank=True)
+    interrupts = JSONField(default=dict, blank=True)
+    error = JSONField(null=True, blank=True)
     #: The number of the last event.
     last_seq = models.BigIntegerField(default=0)
     #: The position of the last run or state update; orders and fences them.

@@ -150,7 +150,9 @@ def _checkpoint(body: RunRequest, thread_id: str) -> dict[str, Any]:
 
 def get_run(tenant: Tenant, thread_id: str | None, run_id: str) -> Run:
     """A run, which must be of that thread if one is given. Raises NotFound."""
-    found = Run.objects.for_tenant(tenant).filter(run_id=run_id) if is_uuid(run_id) else Run.objects.none()
+    if not is_uuid(run_id) or not (thread_id is None or is_thread_id(thread_id)):
+        raise NotFound(NOT_FOUND)
+    found = Run.objects.for_tenant(tenant).filter(run_id=run_id)
     if thread_id is not None:
         found = found.filter(thread_id=thread_id)
     run = found.first()

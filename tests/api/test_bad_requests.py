@@ -89,6 +89,7 @@ BAD_THREADS = [
     ({"thread_id": 5}, "thread_id"),
     ({"thread_id": "a b"}, "thread_id"),
     ({"thread_id": "../x"}, "thread_id"),
+    ({"thread_id": "search"}, "thread_id"),
     ({"thread_id": "x" * 65}, "thread_id"),
     ({"thread_id": "é"}, "thread_id"),
     ({"thread_id": "a\n"}, "thread_id"),

@@ -1,12 +1,13 @@
 """Requests as the server's own handler takes them: whole bodies, heads, streams, odd lines."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
-from django.conf import settings
+from django.conf import settings as site
+from django.db import connections
 
 from accounts.models import User
 from deerflow_site.handler import ASGIHandler
@@ -24,8 +25,9 @@ def rows(alice: User, acme: object, graphs: object) -> Rows:
 
 
 @pytest.fixture
-def http(alice: User, rows: Rows) -> Http:
+def http(alice: User, rows: Rows, settings: Any) -> Iterator[Http]:
     """Send a request of Alice's, or of nobody's, and wait for the end of the answer."""
+    settings.WEB_THREADS = 1
     handler = ASGIHandler()
     key = api_key_of(alice)
 
@@ -38,21 +40,23 @@ def http(alice: User, rows: Rows) -> Http:
 
         return asyncio.run(send())
 
-    return send
+    yield send
+    handler._threads.submit(connections.close_all).result()
+    handler._threads.shutdown()
 
 
 @pytest.mark.parametrize("anonymous", [True, False])
 @pytest.mark.parametrize("path", ["/threads", "/runs/stream", "/nowhere"])
 def test_a_body_that_is_too_large_is_refused_before_anything_else(http: Http, path: str, anonymous: bool) -> None:
     before = fingerprint()
-    body = b" " * (settings.MAX_BODY_BYTES + 1)
+    body = b" " * (site.MAX_BODY_BYTES + 1)
     response = http("POST", path, content=body, headers={"content-type": "application/json"}, anonymous=anonymous)
     assert (response.status_code, response.json()) == (413, {"detail": "The body is too large."})
     assert fingerprint() == before
 
 
 def test_the_largest_body_is_taken(http: Http) -> None:
-    text = "x" * (settings.MAX_BODY_BYTES - 100)
+    text = "x" * (site.MAX_BODY_BYTES - 100)
     assert http("POST", "/threads", json={"metadata": {"text": text}}).json()["metadata"] == {"text": text}
 
 

@@ -1,12 +1,13 @@
 """The description of the API: complete, valid, and without a warning."""
 
 import pytest
+from django.conf import settings
 from django.test import Client
 from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from runs.protocol.requests import AssistantSearch, ThreadSearch
+from runs.protocol.requests import AssistantSearch, RunRequest, ThreadSearch
 from tests.api.routes import ROUTES, title
 
 SECURITY = [{"apiKey": []}, {"bearer": []}]
@@ -73,3 +74,16 @@ def test_what_may_be_asked_for_stands_in_it(schema, model):
 
 def test_docstrings_stay_in_the_code(schema):
     assert not any("description" in operation for path in schema["paths"].values() for operation in path.values())
+
+
+def test_the_reference_names_every_address_and_what_it_needs():
+    page = (settings.BASE_DIR / "docs" / "reference" / "api.md").read_text()
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    for route in ROUTES:
+        (row,) = [row for row in rows if row.startswith(f"| `{route.method} /{route.path}` |")]
+        assert f"| `{route.needs}` |" in row
+
+
+def test_the_reference_names_every_field_of_a_run():
+    page = (settings.BASE_DIR / "docs" / "reference" / "api.md").read_text()
+    assert [field for field in RunRequest.model_fields if f"`{field}`" not in page] == []

@@ -385,3 +385,17 @@ def test_a_page_of_another_origin_may_read_the_headers(client, path):
 def test_another_origin_is_not_let_in(client, origin):
     response = client.get("/assistants/echo", headers={"origin": origin})
     assert "Access-Control-Allow-Origin" not in response.headers
+
+
+def test_large_numbers_stay_numbers(client):
+    """PostgreSQL writes them as long integers, which do not fit anywhere."""
+    numbers = {"large": 6.02e23, "largest": 1e308, "small": 5e-324, "negative": -1e19, "integer": 2**63 - 1}
+    run = client.post("/runs", BODY | {"input": numbers, "metadata": numbers}).json()
+    path = f"/threads/{run['thread_id']}"
+    client.patch(path, {"metadata": numbers})
+    client.post(f"{path}/runs", BODY | {"multitask_strategy": "enqueue"})
+    assert client.get(path).json()["metadata"].items() >= numbers.items()
+    shown = client.get(f"{path}/runs/{run['run_id']}").json()
+    assert shown["kwargs"]["input"] == numbers
+    assert shown["metadata"].items() >= numbers.items()
+    assert len(client.post("/threads/search", {"metadata": numbers}).json()) == 1

@@ -1,5 +1,6 @@
 """Real servers. `server` is shared by all tests that leave it as it was; `make_server` makes one to be mistreated."""
 
+import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,40 @@ BRISK = {
     "DRAIN_SECONDS": "0.5",
 }
 _LOG_TAIL = 20_000
+#: Seconds that a test, or what it needs, may take. Far more than any does.
+_LONGEST = 120
 
 _servers: list[Server] = []
+
+
+class TookTooLong(BaseException):
+    """A test waits for what does not come. Not an Exception, so that nobody on the way takes it for a failed request."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    with _bounded():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    with _bounded():
+        return (yield)
+
+
+@contextmanager
+def _bounded() -> Iterator[None]:
+    def give_up(*_: object) -> None:
+        raise TookTooLong
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(_LONGEST)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @pytest.hookimpl(wrapper=True)

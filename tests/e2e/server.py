@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Self
 
+from runs.engine.spawner import die_with
 from tests.e2e.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -68,6 +70,7 @@ class Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                preexec_fn=partial(die_with, os.getpid()),
             )
         return self
 

@@ -18,7 +18,7 @@ GRAPHS = Path(__file__).parent / "graphs" / "langgraph.json"
 def outcomes(make_module_server: MakeServer, key: str) -> Iterator[dict[str, Any]]:
     """How the run ended on a server with a time limit for runs, and on one that waits for silent engines."""
     servers = {
-        "limited": make_module_server(LANGGRAPH_CONFIG=str(GRAPHS), RUN_TIMEOUT="2").launch(),
+        "limited": make_module_server(LANGGRAPH_CONFIG=str(GRAPHS), RUN_TIMEOUT="2", LEASE_SECONDS="600").launch(),
         "patient": make_module_server(
             LANGGRAPH_CONFIG=str(GRAPHS), LEASE_SECONDS="2", HEARTBEAT_SECONDS="1", MAX_ATTEMPTS="2"
         ).launch(),

@@ -1,0 +1,175 @@
+"""Attempts of a run, one after another on the same checkpoints, without a process or a database."""
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from langgraph.graph import END, START, StateGraph
+from typing_extensions import TypedDict
+
+from runs.engine.checkpoints import FencedSqliteSaver, open_saver
+from runs.engine.execution import Ended, Execution, Reason
+from runs.engine.graphs import Registry
+from runs.lifecycle import Attempt, Outcome
+from runs.records import Record
+from runs.states import RunStatus
+
+
+class State(TypedDict, total=False):
+    steps: list[str]
+
+
+class FakeJournal:
+    """Takes everything at once; refuses nothing."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.outcome: Outcome | None = None
+        self.on_lost = lambda: None
+
+    def append(self, record: Record) -> None:
+        self.records.append(record)
+
+    async def room(self) -> None:
+        return None
+
+    async def flush(self) -> bool:
+        return True
+
+    async def finish(self, outcome: Outcome) -> bool:
+        self.outcome = outcome
+        return True
+
+
+def graph_of(*names: str, calls: list[str]) -> Any:
+    builder = StateGraph(State)
+    previous = START
+    for name in names:
+
+        async def node(state: State, name: str = name) -> State:
+            calls.append(name)
+            return {"steps": [*state.get("steps", []), name]}
+
+        builder.add_node(name, node)
+        builder.add_edge(previous, name)
+        previous = name
+    builder.add_edge(previous, END)
+    return builder.compile()
+
+
+def attempt_of(**kwargs: Any) -> Attempt:
+    run_id = uuid.uuid4()
+    server = {"thread_id": "t", "run_id": str(run_id), "graph_id": "g", "assistant_id": "a"}
+    return Attempt(
+        run_id=run_id,
+        claim=uuid.uuid4(),
+        attempt=1,
+        crashes=0,
+        position=1,
+        thread_id="t",
+        graph_id="g",
+        owner_id=None,
+        kwargs={
+            "input": {"steps": []},
+            "command": None,
+            "config": {"configurable": server, "metadata": server},
+            "context": {},
+            "stream_mode": ["values"],
+            "interrupt_before": None,
+            "interrupt_after": None,
+            "subgraphs": False,
+            "durability": "sync",
+            **kwargs,
+        },
+    )
+
+
+@pytest.fixture
+async def saver(tmp_path: Path) -> AsyncIterator[FencedSqliteSaver]:
+    async with open_saver(tmp_path / "checkpoints.sqlite3") as saver:
+        yield saver
+
+
+async def execute(attempt: Attempt, graph: Any, saver: FencedSqliteSaver) -> FakeJournal:
+    journal = FakeJournal()
+    execution = Execution(attempt, journal, Registry({"g": graph}), saver)
+    assert await execution.run() is Ended.SETTLED
+    return journal
+
+
+def again(attempt: Attempt) -> Attempt:
+    """The next attempt, after its host was lost."""
+    return replace(attempt, attempt=attempt.attempt + 1, claim=uuid.uuid4())
+
+
+async def test_a_run_ends_with_its_last_values(saver: FencedSqliteSaver) -> None:
+    journal = await execute(attempt_of(), graph_of("a", "b", calls=[]), saver)
+
+    assert journal.outcome is not None
+    assert journal.outcome.status is RunStatus.SUCCESS
+    assert orjson.loads(journal.outcome.values or b"") == {"steps": ["a", "b"]}
+
+
+async def test_an_attempt_after_the_last_step_repeats_no_step(saver: FencedSqliteSaver) -> None:
+    calls: list[str] = []
+    graph = graph_of("a", "b", calls=calls)
+    attempt = attempt_of()
+    await execute(attempt, graph, saver)
+
+    journal = await execute(again(attempt), graph, saver)
+
+    assert calls == ["a", "b"]
+    assert journal.outcome is not None
+    assert orjson.loads(journal.outcome.values or b"") == {"steps": ["a", "b"]}
+
+
+@pytest.mark.parametrize("stop", [{"interrupt_before": ["b"]}, {"interrupt_after": ["a"]}, {"interrupt_before": "*"}])
+async def test_an_attempt_that_was_lost_at_a_breakpoint_does_not_pass_it(
+    saver: FencedSqliteSaver, stop: dict[str, Any]
+) -> None:
+    calls: list[str] = []
+    graph = graph_of("a", "b", calls=calls)
+    attempt = attempt_of(**stop)
+    first = await execute(attempt, graph, saver)
+    seen = list(calls)
+
+    second = await execute(again(attempt), graph, saver)
+
+    assert calls == seen
+    assert first.outcome == second.outcome
+    assert second.outcome is not None and second.outcome.waits_for_input
+
+
+async def test_a_run_that_goes_on_from_a_breakpoint_passes_it(saver: FencedSqliteSaver) -> None:
+    calls: list[str] = []
+    graph = graph_of("a", "b", calls=calls)
+    await execute(attempt_of(interrupt_before=["b"]), graph, saver)
+
+    journal = await execute(replace(attempt_of(input=None, interrupt_before=["b"]), position=2), graph, saver)
+
+    assert calls == ["a", "b"]
+    assert journal.outcome is not None and not journal.outcome.waits_for_input
+
+
+async def test_an_attempt_that_is_told_to_stop_before_it_starts_runs_nothing(saver: FencedSqliteSaver) -> None:
+    calls: list[str] = []
+    journal = FakeJournal()
+    execution = Execution(attempt_of(), journal, Registry({"g": graph_of("a", calls=calls)}), saver)
+    execution.stop(Reason.CANCEL)
+
+    assert await execution.run() is Ended.SETTLED
+    assert calls == []
+    assert journal.outcome == Outcome(RunStatus.INTERRUPTED)
+
+
+async def test_an_older_attempt_writes_nothing_once_a_newer_one_was_there(saver: FencedSqliteSaver) -> None:
+    attempt = attempt_of()
+    graph = graph_of("a", calls=[])
+    await execute(again(attempt), graph, saver)
+    execution = Execution(attempt, FakeJournal(), Registry({"g": graph}), saver)
+
+    assert await execution.run() is Ended.LOST
