@@ -36,8 +36,9 @@ worker: install ## Start a worker beside servers that run with --no-worker.
 		{ echo "There is no separate worker yet: 'make run' serves and runs graphs." >&2; exit 1; }
 	@exec $(BIN)/python manage.py worker
 
-test: install ## Run the tests; ARGS="-k name" for some of them.
+test: install ## Run the tests, on SQLite and on a real PostgreSQL; ARGS="-k name" for some of them, on SQLite.
 	@$(IN_EMPTY_DATA_DIR) $(BIN)/python -m pytest $(ARGS)
+	@test -n "$(ARGS)" || { $(IN_EMPTY_DATA_DIR) $(BIN)/python -m tests.on_postgres --quiet; }
 
 lint: install ## Check style, types, import arrows, migrations and deployment settings.
 	$(BIN)/ruff check .

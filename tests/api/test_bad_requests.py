@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.api.problems import locs, named
 from tests.api.rows import fingerprint, make_rows
 from tests.factories import make_run, make_thread, tenant_of
 
@@ -99,94 +100,6 @@ BAD_THREADS = [
     ({"ttl": 5}, "ttl"),
 ]
 
-BAD_SEARCHES = [
-    ({"limit": 0}, "limit"),
-    ({"limit": -1}, "limit"),
-    ({"limit": 1001}, "limit"),
-    ({"limit": 10**9}, "limit"),
-    ({"limit": "10"}, "limit"),
-    ({"limit": 1.0}, "limit"),
-    ({"limit": True}, "limit"),
-    ({"limit": None}, "limit"),
-    ({"offset": -1}, "offset"),
-    ({"offset": 2**31 + 1}, "offset"),
-    ({"offset": 2**63 - 1}, "offset"),
-    ({"sort_by": "owner_id"}, "sort_by"),
-    ({"sort_by": "owner__password"}, "sort_by"),
-    ({"sort_by": "-created_at"}, "sort_by"),
-    ({"sort_by": ["created_at"]}, "sort_by"),
-    ({"sort_order": "; DROP TABLE runs_thread"}, "sort_order"),
-    ({"sort_order": "ASC"}, "sort_order"),
-    ({"select": "name"}, "select"),
-    ({"select": ["owner_id"]}, "select"),
-    ({"select": ["metadata__x"]}, "select"),
-    ({"select": ["metadata"] * 51}, "select"),
-    ({"metadata": []}, "metadata"),
-    ({"metadata": {str(number): 1 for number in range(51)}}, "metadata"),
-]
-
-HOSTILE_KEYS = [
-    "') OR 1=1--",
-    "'; DROP TABLE runs_thread;--",
-    "$eq",
-    "$.a",
-    "a.b",
-    "a[0]",
-    "[0]",
-    "*",
-    "#-1",
-    "__proto__",
-    "__class__",
-    "user__password__startswith",
-    "owner__email__contains",
-    "pk__in",
-    "%s",
-    "{0}",
-    "x" * 255,
-    "ключ",
-    "0",
-    "-1",
-    "1_0",
-    " 7 ",
-    "",
-    'a"b',
-    "a\\b",
-    '"',
-    "\\",
-    "'",
-    "line\nbreak",
-    "tab\t",
-    "x" * 10_000,
-]
-HOSTILE_VALUES = [
-    "x",
-    "' OR 1=1--",
-    "(a+)+$",
-    1,
-    0,
-    -1,
-    1.5,
-    2**63 - 1,
-    True,
-    False,
-    None,
-    [],
-    {},
-    [1, [2]],
-    {"a": {"b": None}},
-    "x" * 100_000,
-]
-
-
-def losses(response):
-    detail = response.json()["detail"]
-    return [problem["loc"] for problem in detail] if isinstance(detail, list) else [detail]
-
-
-def named(response, *loc):
-    """Whether one of the problems is of this field, or of something in it."""
-    return any(problem[: len(loc)] == list(loc) for problem in losses(response))
-
 
 @pytest.mark.parametrize(("wrong", "loc"), BAD_RUNS, ids=[str(wrong)[:60] for wrong, _ in BAD_RUNS])
 def test_a_run_that_can_not_be_is_refused_by_the_name_of_its_field(client, alice, wrong, loc):
@@ -195,7 +108,7 @@ def test_a_run_that_can_not_be_is_refused_by_the_name_of_its_field(client, alice
     for path in RUNS:
         response = client.post(path.format(t=thread_id), {"assistant_id": "echo"} | wrong)
         assert response.status_code == 422, (path, response.content)
-        assert named(response, "body", *loc), losses(response)
+        assert named(response, "body", *loc), locs(response)
         assert not response.streaming
     assert fingerprint() == before
 
@@ -222,17 +135,17 @@ def test_a_run_says_its_thread_once(client, alice):
     before = fingerprint()
     body = {"assistant_id": "echo", "config": {"configurable": {"thread_id": "another"}}}
     response = client.post(f"/threads/{thread.pk}/runs", body)
-    assert (response.status_code, losses(response)) == (422, [["body", "config", "configurable", "thread_id"]])
+    assert (response.status_code, locs(response)) == (422, [["body", "config", "configurable", "thread_id"]])
     body["config"]["configurable"]["thread_id"] = "../x"
     response = client.post("/runs", body)
-    assert (response.status_code, losses(response)) == (422, [["body", "config", "configurable", "thread_id"]])
+    assert (response.status_code, locs(response)) == (422, [["body", "config", "configurable", "thread_id"]])
     assert fingerprint() == before
 
 
 def test_options_of_stateless_runs_are_refused_on_a_thread(client, alice):
     thread = make_thread(tenant_of(alice))
     response = client.post(f"/threads/{thread.pk}/runs", {"assistant_id": "echo", "on_completion": "delete"})
-    assert (response.status_code, losses(response)) == (422, [["body", "on_completion"]])
+    assert (response.status_code, locs(response)) == (422, [["body", "on_completion"]])
 
 
 def test_an_unknown_assistant_is_not_found_by_id_and_named_by_graph(client):
@@ -283,85 +196,30 @@ def test_what_only_the_server_knows_can_not_be_set(client, alice, field):
     assert fingerprint() == before
 
 
-@pytest.mark.parametrize(("wrong", "field"), BAD_SEARCHES, ids=[str(wrong)[:40] for wrong, _ in BAD_SEARCHES])
-@pytest.mark.parametrize("what", ["threads", "assistants"])
-def test_a_search_that_can_not_be_is_refused_by_the_name_of_its_field(client, what, wrong, field):
-    response = client.post(f"/{what}/search", wrong)
-    assert response.status_code == 422
-    assert named(response, "body", field)
+@pytest.mark.parametrize("address", ["cancel", "stream"])
+def test_what_takes_no_body_names_what_it_was_sent(client, alice, address):
+    run = make_run(tenant_of(alice))
+    response = client.post(f"/threads/{run.thread_id}/runs/{run.pk}/{address}?action=interrupt", {"action": "rollback"})
+    assert (response.status_code, locs(response)) == (422, [["body", "action"]])
+    run.refresh_from_db()
+    assert run.status == "pending"
 
 
-@pytest.mark.parametrize(
-    ("what", "wrong", "field"),
-    [
-        ("threads", {"status": "sleeping"}, "status"),
-        ("threads", {"ids": "x"}, "ids"),
-        ("threads", {"ids": [1]}, "ids"),
-        ("threads", {"ids": ["x"] * 1001}, "ids"),
-        ("threads", {"values": {}}, "values"),
-        ("threads", {"graph_id": "echo"}, "graph_id"),
-        ("assistants", {"name": 1}, "name"),
-        ("assistants", {"name": "x" * 256}, "name"),
-        ("assistants", {"graph_id": []}, "graph_id"),
-    ],
-)
-def test_a_search_knows_its_own_fields(client, what, wrong, field):
-    response = client.post(f"/{what}/search", wrong)
-    assert response.status_code == 422
-    assert named(response, "body", field)
-
-
-@pytest.mark.parametrize("key", HOSTILE_KEYS, ids=lambda key: key[:30])
-@pytest.mark.parametrize("what", ["threads", "assistants"])
-def test_a_key_of_metadata_is_looked_up_as_it_is(client, what, key):
-    made = client.post(
-        f"/{what}",
-        {"graph_id": "echo", "metadata": {key: "here"}} if what == "assistants" else {"metadata": {key: "here"}},
-    )
-    assert made.status_code == 200
-    found = client.post(f"/{what}/search", {"metadata": {key: "here"}})
-    assert [row["metadata"] for row in found.json()] == [{key: "here"}]
-    assert client.post(f"/{what}/search", {"metadata": {key: "there"}}).json() == []
-
-
-@pytest.mark.parametrize("what", ["threads", "assistants"])
-@pytest.mark.parametrize("value", HOSTILE_VALUES, ids=lambda value: str(value)[:30])
-def test_a_value_of_metadata_is_found_again(client, what, value):
-    """Threads are written by hand and assistants by Django, which do not write JSON alike."""
-    kept = []
-    for other in [*HOSTILE_VALUES, value]:
-        made = client.post(
-            f"/{what}", {"metadata": {"key": other}} | ({"graph_id": "echo"} if what == "assistants" else {})
-        )
-        kept.append(made.json()["metadata"])
-    found = client.post(f"/{what}/search", {"metadata": {"key": value}, "limit": 1000}).json()
-    assert [row["metadata"] for row in found if type(row["metadata"]["key"]) is type(value)] == [{"key": value}] * 2
-    assert len(found) == 2
-
-
-def test_a_metadata_key_that_is_absent_is_not_null(client):
-    client.post("/threads", {"metadata": {"another": 1}})
-    assert client.post("/threads/search", {"metadata": {"key": None}}).json() == []
-
-
-def test_all_keys_of_a_filter_must_fit(client):
-    client.post("/threads", {"metadata": {"a": 1, "b": 2}})
-    assert len(client.post("/threads/search", {"metadata": {"a": 1, "b": 2}}).json()) == 1
-    assert client.post("/threads/search", {"metadata": {"a": 1, "b": 3}}).json() == []
-    assert len(client.post("/threads/search", {"metadata": {}}).json()) == 1
-
-
-def test_metadata_is_found_after_a_patch(client):
-    thread_id = client.post("/threads", {"metadata": {"имя": ["é"]}}).json()["thread_id"]
-    for _ in range(2):
-        found = client.post("/threads/search", {"metadata": {"имя": ["é"]}}).json()
-        assert [thread["thread_id"] for thread in found] == [thread_id]
-        client.patch(f"/threads/{thread_id}", {"metadata": {"more": 1}})
-
-
-def test_odd_ids_are_searched_for_in_vain(client):
-    response = client.post("/threads/search", {"ids": ["", "x" * 10_000, "' OR 1=1--", "%", "é"]})
-    assert (response.status_code, response.json()) == (200, [])
+@pytest.mark.parametrize("status", ["success", "error", "timeout"])
+def test_a_finished_run_can_not_be_cancelled(client, alice, status):
+    run = make_run(tenant_of(alice), status=status)
+    path = f"/threads/{run.thread_id}/runs/{run.pk}"
+    before = fingerprint()
+    for method, address in (
+        ("post", "cancel"),
+        ("post", "cancel?wait=1"),
+        ("get", "stream?action=interrupt"),
+        ("post", "stream?action=interrupt&wait=1"),
+    ):
+        response = getattr(client, method)(f"{path}/{address}")
+        assert response.status_code == 409
+        assert response.json()["detail"].endswith(f"is not cancellable (status: {status})")
+    assert fingerprint() == before
 
 
 BAD_ASSISTANTS = [
@@ -386,71 +244,4 @@ def test_an_assistant_that_can_not_be_is_refused_by_the_name_of_its_field(client
     response = client.post("/assistants", {"graph_id": "echo"} | wrong)
     assert response.status_code == 422
     assert named(response, "body", field)
-    assert fingerprint() == before
-
-
-BAD_STATES = [
-    ("state", {"values": "x"}, "values"),
-    ("state", {"values": [1]}, "values"),
-    ("state", {"as_node": 5}, "as_node"),
-    ("state", {"as_node": "x" * 256}, "as_node"),
-    ("state", {"checkpoint_id": 5}, "checkpoint_id"),
-    ("state", {"checkpoint": {"checkpoint_ns": 5}}, "checkpoint"),
-    ("state/checkpoint", {}, "checkpoint"),
-    ("state/checkpoint", {"checkpoint": None}, "checkpoint"),
-    ("state/checkpoint", {"checkpoint": {"checkpoint_ns": "x" * 1025}}, "checkpoint"),
-    ("state/checkpoint", {"checkpoint": {}, "subgraphs": "all"}, "subgraphs"),
-    ("history", {"limit": 0}, "limit"),
-    ("history", {"limit": 10**6}, "limit"),
-    ("history", {"before": 5}, "before"),
-    ("history", {"before": {"nope": 1}}, "before"),
-    ("history", {"before": {"configurable": 5}}, "before"),
-    ("history", {"before": {"configurable": {"checkpoint_id": 5}}}, "before"),
-    ("history", {"metadata": {"') OR 1=1--": 1}}, "metadata"),
-    ("history", {"metadata": {"": 1}}, "metadata"),
-    ("history", {"metadata": {str(number): 1 for number in range(51)}}, "metadata"),
-]
-
-
-@pytest.mark.parametrize(("address", "wrong", "field"), BAD_STATES, ids=[f"{a} {w}"[:60] for a, w, _ in BAD_STATES])
-def test_a_question_about_state_that_can_not_be_is_not_asked(client, alice, engine, address, wrong, field):
-    rows = make_rows(alice, "alice")
-    before = fingerprint()
-    response = client.post(f"/threads/{rows.thread.pk}/{address}", wrong)
-    assert response.status_code == 422, response.content
-    assert named(response, "body", field), losses(response)
-    assert fingerprint() == before
-    assert engine.questions == []
-
-
-def test_a_thread_without_a_graph_has_no_state_to_write(client, alice, engine):
-    thread = make_thread(tenant_of(alice))
-    response = client.post(f"/threads/{thread.pk}/state", {"values": {}})
-    assert (response.status_code, losses(response)) == (422, [["path", "thread_id"]])
-    assert engine.questions == []
-
-
-@pytest.mark.parametrize("address", ["cancel", "stream"])
-def test_what_takes_no_body_names_what_it_was_sent(client, alice, address):
-    run = make_run(tenant_of(alice))
-    response = client.post(f"/threads/{run.thread_id}/runs/{run.pk}/{address}?action=interrupt", {"action": "rollback"})
-    assert (response.status_code, losses(response)) == (422, [["body", "action"]])
-    run.refresh_from_db()
-    assert run.status == "pending"
-
-
-@pytest.mark.parametrize("status", ["success", "error", "timeout"])
-def test_a_finished_run_can_not_be_cancelled(client, alice, status):
-    run = make_run(tenant_of(alice), status=status)
-    path = f"/threads/{run.thread_id}/runs/{run.pk}"
-    before = fingerprint()
-    for method, address in (
-        ("post", "cancel"),
-        ("post", "cancel?wait=1"),
-        ("get", "stream?action=interrupt"),
-        ("post", "stream?action=interrupt&wait=1"),
-    ):
-        response = getattr(client, method)(f"{path}/{address}")
-        assert response.status_code == 409
-        assert response.json()["detail"].endswith(f"is not cancellable (status: {status})")
     assert fingerprint() == before

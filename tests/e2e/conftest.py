@@ -30,7 +30,7 @@ _servers: list[Server] = []
 
 
 class TookTooLong(BaseException):
-    """A test waits for what does not come. Not an Exception, so that nobody on the way takes it for a failed request."""
+    """A test waits for what does not come. No Exception, so that nobody on the way takes it for a failed request."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -107,9 +107,7 @@ def make_server(prepared: tuple[Server, str], tmp_path: Path) -> Iterator[MakeSe
 
 
 @pytest.fixture(scope="module")
-def make_module_server(
-    prepared: tuple[Server, str], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[MakeServer]:
+def make_module_server(prepared: tuple[Server, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[MakeServer]:
     with _making(prepared, tmp_path_factory.mktemp("servers")) as make_server:
         yield make_server
 

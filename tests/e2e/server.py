@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Self
 
-from runs.engine.spawner import die_with
 from tests.e2e.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -23,6 +21,11 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 _SERVING = re.compile(r"^Serving on (http://\S+)$", re.MULTILINE)
 #: Generous: machines differ, and nothing here measures time.
 PATIENCE = 60.0
+
+#: Has the kernel kill what it then becomes, the server, when the tests end in whatever way.
+_DYING_WITH_PARENT = (
+    "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
 
 _numbers = itertools.count(1)
 
@@ -63,14 +66,13 @@ class Server:
         self._said = len(self.log())
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve"],
+                [sys.executable, "-c", _DYING_WITH_PARENT, "manage.py", "serve"],
                 cwd=ROOT,
                 env=self._environment(**settings),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=partial(die_with, os.getpid()),
             )
         return self
 

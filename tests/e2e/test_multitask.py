@@ -73,9 +73,7 @@ async def test_enqueued_runs_are_executed_in_the_order_of_their_creation(
 
 async def test_a_thread_runs_one_run_at_a_time(client: LangGraphClient, thread_id: str, ledger: Ledger) -> None:
     plan: Any = {"steps": 2, "delay": 0.1, "ledger": str(ledger.path)}
-    runs = [
-        await client.runs.create(thread_id, "stress", input=plan, multitask_strategy="enqueue") for _ in range(3)
-    ]
+    runs = [await client.runs.create(thread_id, "stress", input=plan, multitask_strategy="enqueue") for _ in range(3)]
     await client.runs.join(thread_id, runs[-1]["run_id"])
     assert [line["run_id"] for line in ledger.lines()] == [run["run_id"] for run in runs for _ in range(2)]
 

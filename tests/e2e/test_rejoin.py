@@ -1,4 +1,4 @@
-"""A stream that was cut anywhere, resumed after the last frame that arrived whole, is the uncut stream, byte for byte."""
+"""A stream that was cut anywhere and resumed after its last whole frame is the uncut stream, byte for byte."""
 
 import asyncio
 import random
@@ -123,9 +123,7 @@ async def finished(client: LangGraphClient) -> Any:
     return run
 
 
-async def test_a_finished_run_is_read_from_its_first_event_to_its_end(
-    server: Server, key: str, finished: Any
-) -> None:
+async def test_a_finished_run_is_read_from_its_first_event_to_its_end(server: Server, key: str, finished: Any) -> None:
     stream = await stream_of(server, key, finished)
     assert names_of(stream) == ["metadata", *["updates"] * 4, "end"]
     assert finished["run_id"].encode() in stream
@@ -172,12 +170,13 @@ async def test_a_cursor_beyond_a_live_run_gives_its_end_when_it_is_over(
 # Silence.
 
 
-
 async def test_wait_and_join_send_a_newline_in_every_silence(server: Server, key: str) -> None:
     body = {"assistant_id": "stress", "input": {"delay": 1.8}}
-    async with request(server.url, key, "POST", "/runs/wait", body) as wait:
-        async with request(server.url, key, "GET", wait.headers["location"]) as join:
-            bodies = await asyncio.gather(wait.read(), join.read())
+    async with (
+        request(server.url, key, "POST", "/runs/wait", body) as wait,
+        request(server.url, key, "GET", wait.headers["location"]) as join,
+    ):
+        bodies = await asyncio.gather(wait.read(), join.read())
     for answer in bodies:
         assert answer.startswith(b"\n\n") and answer.strip().startswith(b"{")
 

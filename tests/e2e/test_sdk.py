@@ -133,7 +133,9 @@ async def test_mode_events_shows_what_runs_inside(client: LangGraphClient, threa
 async def test_several_modes_come_in_one_stream_without_a_repetition(client: LangGraphClient, thread_id: str) -> None:
     modes = ["values", "updates", "messages-tuple", "custom", "tasks", "checkpoints", "debug"]
     parts = await parts_of(client, thread_id, "custom", modes)
-    assert {part.event.partition("|")[0] for part in parts} == {"messages" if m == "messages-tuple" else m for m in modes}
+    assert {part.event.partition("|")[0] for part in parts} == {
+        "messages" if m == "messages-tuple" else m for m in modes
+    }
     ids = [int(part.id) for part in parts]
     assert ids == sorted(set(ids))
 

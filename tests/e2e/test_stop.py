@@ -1,4 +1,4 @@
-"""A server that is told to stop: it cuts streams, hands runs back, leaves nothing behind, and goes on after a restart."""
+"""A server that is told to stop cuts streams, hands runs back, leaves nothing behind, and goes on after a restart."""
 
 import asyncio
 import json

@@ -3,7 +3,6 @@
 import dataclasses
 import enum
 import math
-import re
 import uuid
 from array import array
 from collections import deque, namedtuple
@@ -145,10 +144,12 @@ def family() -> Any:
 
 
 @pytest.mark.parametrize(
-    "value", [deep(1000), deep(100_000), ring(), family()], ids=["deep", "deeper", "ring", "family"]
+    ("value", "end"),
+    [(deep(1000), b"<too deep>"), (deep(100_000), b"<too deep>"), (ring(), b"<cycle>"), (family(), b"<cycle>")],
+    ids=["deep", "deeper", "ring", "family"],
 )
-def test_what_has_no_end_is_given_one(value: Any) -> None:
-    assert {b"<too deep>", b"<cycle>"}.intersection(re.findall(rb"<[a-z ]+>", to_json({"value": value})))
+def test_what_has_no_end_is_given_one(value: Any, end: bytes) -> None:
+    assert end in to_json({"value": value})
 
 
 def test_what_stands_in_two_places_is_shown_in_both() -> None:

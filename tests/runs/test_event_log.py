@@ -38,14 +38,14 @@ def run(alice: User, acme: object) -> Run:
 
 
 @pytest.fixture(autouse=True)
-def quick_poll(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runs.log.hub.POLL_SECONDS", 0.01)
+def layer(request: pytest.FixtureRequest, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How the doorbell rings. Where it rings every time, nobody looks without having heard it."""
+    name = getattr(request, "param", "live")
+    settings.CHANNEL_LAYERS = {"default": LAYERS[name]}
+    monkeypatch.setattr("runs.log.hub.POLL_SECONDS", NEVER if name == "live" else 0.01)
 
 
-@pytest.fixture
-def silent(settings: LazySettings) -> None:
-    """Nobody hears the doorbell."""
-    settings.CHANNEL_LAYERS = {"default": LAYERS["silent"]}
+silent = pytest.mark.parametrize("layer", ["silent"], indirect=True)
 
 
 async def emit(run: Run, events: int = 1, outcome: Outcome | None = None) -> None:
@@ -82,12 +82,9 @@ async def test_a_follower_gets_what_was_there_and_what_comes(run: Run, hub: Hub)
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("layer", LAYERS)
-async def test_no_event_is_lost_or_repeated(
-    run: Run, alice: User, settings: LazySettings, layer: str, seed: int
-) -> None:
+@pytest.mark.parametrize("layer", LAYERS, indirect=True)
+async def test_no_event_is_lost_or_repeated(run: Run, alice: User, settings: LazySettings, seed: int) -> None:
     """Followers that come at any moment, fast and slow ones, while runs of the thread append."""
-    settings.CHANNEL_LAYERS = {"default": LAYERS[layer]}
     settings.FOLLOW_MAX_EVENTS = 8
     chance = random.Random(seed)
     tenant = await in_database(tenant_of, alice)
@@ -191,7 +188,7 @@ async def test_the_followers_of_a_deleted_run_get_its_end(run: Run, hub: Hub, wh
     assert [one.method for chunk in await reader for _, one in unpack(chunk)] == ["cancel", "end"]
 
 
-@pytest.mark.usefixtures("silent")
+@silent
 @pytest.mark.parametrize("whole_thread", [True, False])
 async def test_the_followers_of_a_deleted_run_end_though_nobody_told_them(
     run: Run, hub: Hub, whole_thread: bool
@@ -208,7 +205,7 @@ async def delete(run: Run, whole_thread: bool) -> None:
         await in_database(lifecycle.delete_run, run.pk, run.thread_id)
 
 
-@pytest.mark.usefixtures("silent")
+@silent
 async def test_a_follower_that_nobody_calls_finds_the_events_by_itself(run: Run, hub: Hub) -> None:
     reader = await started(follow_run(run.thread_id, run.pk, 0, silence=NEVER), hub, run.thread_id)
     await emit(run, 2, SUCCESS)

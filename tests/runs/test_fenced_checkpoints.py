@@ -184,16 +184,30 @@ async def test_a_value_that_can_not_be_stored_harms_its_own_write_only(saver: Fe
 
 async def test_a_write_that_nobody_waits_for_any_more_stops_nobody(saver: FencedSqliteSaver, path: Path) -> None:
     await saver.raise_fence(FIRST)
-    for turns in range(12):
-        writing = asyncio.create_task(put(saver, FIRST, turns))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = [asyncio.create_task(put(saver, FIRST, step)) for step in range(4)]
+    await asyncio.sleep(0)
+    for task in writing[:3]:
+        task.cancel()
+    other.execute("ROLLBACK")
+    other.close()
     async with asyncio.timeout(5):
+        *cancelled, last = await asyncio.gather(*writing, return_exceptions=True)
         await put(saver, FIRST, 99)
-    assert (await steps(saver))[0] == 99
-    sqlite3.connect(path, timeout=0, isolation_level=None).execute("BEGIN IMMEDIATE").connection.close()
+    assert all(isinstance(result, asyncio.CancelledError) for result in cancelled)
+    assert isinstance(last, dict) and (await steps(saver))[:2] == [99, 3]
+
+
+async def test_what_fails_half_way_is_undone(saver: FencedSqliteSaver, path: Path) -> None:
+    def fail(store: Any) -> None:
+        store.conn.execute("INSERT INTO fences VALUES ('half', 1, 1)")
+        raise ZeroDivisionError
+
+    failing = asyncio.wrap_future(saver._pen.submit(fail))
+    await asyncio.gather(failing, saver.raise_fence(FIRST), return_exceptions=True)
+    assert isinstance(failing.exception(), ZeroDivisionError)
+    assert rows(path)["fences"] == 1
 
 
 async def test_what_was_handed_in_is_written_at_the_end(path: Path) -> None:

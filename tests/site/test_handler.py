@@ -84,6 +84,9 @@ class Exchange:
         for message in received or ({"type": "http.request", "body": b"", "more_body": False},):
             self.received.put_nowait(message)
         self._changed = asyncio.Condition()
+        #: Whether the client takes what is sent.
+        self.reading = asyncio.Event()
+        self.reading.set()
         scope = {
             "type": "http",
             "method": "POST",
@@ -97,6 +100,7 @@ class Exchange:
         async with self._changed:
             self.sent.append(message)
             self._changed.notify_all()
+        await self.reading.wait()
 
     @property
     def status(self) -> int:
@@ -151,6 +155,17 @@ async def test_a_reader_that_leaves_ends_its_response_at_once(handler: ASGIHandl
         await exchange.over()
     assert source.closed == 1 and len(finished) == 1
     assert exchange.sent[-1]["more_body"]
+
+
+async def test_a_reader_that_takes_nothing_any_more_and_leaves_ends_its_response_too(handler: ASGIHandler) -> None:
+    exchange = Exchange(handler, "/live")
+    await exchange.has_sent(b"first")
+    exchange.reading.clear()
+    source.parts.put_nowait(b"second")
+    await exchange.has_sent(b"second")
+    exchange.received.put_nowait(DISCONNECT)
+    await exchange.over()
+    assert source.closed == 1
 
 
 async def test_a_reader_that_left_before_the_answer_ends_it_too(handler: ASGIHandler) -> None:
