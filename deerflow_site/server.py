@@ -1,8 +1,10 @@
 """Daphne, embedded: with back-pressure for slow readers, and a way to cut a response."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
+from daphne import http_protocol
 from daphne import server as daphne_server
 from twisted.internet import interfaces
 from twisted.internet.defer import maybeDeferred
@@ -43,6 +45,19 @@ class _Pace:
         except TimeoutError:
             return False
         return True
+
+
+class _HTTPFactory(http_protocol.HTTPFactory):  # type: ignore[misc]
+    """Leaves the forms in bodies to Django, which reads them for those who want them: Twisted would read each twice."""
+
+    def buildProtocol(self, address: Any) -> Any:
+        protocol = super().buildProtocol(address)
+        protocol.requestFactory = partial(http_protocol.WebRequest, parsePOSTFormSubmission=False)
+        return protocol
+
+
+# Daphne takes the factory that stands here.
+daphne_server.HTTPFactory = _HTTPFactory
 
 
 class Server(daphne_server.Server):  # type: ignore[misc]  # untyped

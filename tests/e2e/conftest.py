@@ -15,8 +15,10 @@ from tests.e2e.server import Server
 
 MakeServer = Callable[..., Server]
 
-#: What every test shortens, so that nobody waits for what is meant for people.
+#: What every test shortens, so that nobody waits for what is meant for people; but no run is to be saved by the end of
+#: its lease.
 BRISK = {
+    "LEASE_SECONDS": "600",
     "STREAM_HEARTBEAT": "0.5",
     "DISCONNECT_GRACE": "1",
     "CANCEL_GRACE": "1",

@@ -19,7 +19,7 @@ from tests.e2e.waiting import eventually, until
 from tests.e2e.wire import events_of, request
 
 #: How long the server lets a run take; longer than any run here that is meant to end by itself.
-RUN_TIMEOUT = 4
+RUN_TIMEOUT = 3
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ async def test_a_spinning_run_ends_by_its_time_limit_and_its_neighbours_go_on(
     assert {line["pid"] for line in ledger.lines() if line["attempt"] == 2}.isdisjoint({engine})
 
 
-@pytest.mark.parametrize("plan", [{"hang": "cpu"}, {"hang": "block"}, {"delay": 3600, "swallow_cancel": True}])
+@pytest.mark.parametrize("plan", [{"hang": "cpu"}, {"delay": 3600, "swallow_cancel": True}], ids=["spins", "ignores"])
 async def test_a_run_that_does_not_obey_is_cancelled_and_its_neighbours_go_on(
     client: LangGraphClient, ledger: Ledger, plan: dict[str, Any]
 ) -> None:

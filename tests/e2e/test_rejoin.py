@@ -150,7 +150,10 @@ async def test_a_cursor_at_or_beyond_the_end_of_a_finished_run_gives_an_end_at_m
     server: Server, key: str, finished: Any, beyond: int
 ) -> None:
     last = ids_of(await stream_of(server, key, finished))[-1]
-    assert names_of(await stream_of(server, key, finished, last + beyond)) == ["end"]
+    async with read_run(server, key, finished, last + beyond) as reply:
+        # At once: no heartbeat comes before it.
+        assert (await reply.read()).startswith(b"event: end")
+    assert names_of(reply.body) == ["end"] and reply.complete
 
 
 @pytest.mark.parametrize("cursor", ["x", "1.5", "-2", "99999999999999999999", "1 2", "\xb2"])

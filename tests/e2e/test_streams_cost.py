@@ -113,7 +113,7 @@ async def test_a_run_that_is_to_continue_does_so_without_readers(
 async def test_a_reader_that_is_back_in_time_keeps_its_run_alive(
     server: Server, key: str, client: LangGraphClient
 ) -> None:
-    body = {"assistant_id": "stress", "input": {"delay": 2.5}, "on_disconnect": "cancel"}
+    body = {"assistant_id": "stress", "input": {"delay": 2}, "on_disconnect": "cancel"}
     async with request(server.url, key, "POST", "/runs/stream", body) as reply:
         pass
     async with request(server.url, key, "GET", reply.headers["location"]) as again:
@@ -122,7 +122,7 @@ async def test_a_reader_that_is_back_in_time_keeps_its_run_alive(
 
 
 async def test_a_second_reader_keeps_a_run_alive(server: Server, key: str, client: LangGraphClient) -> None:
-    body = {"assistant_id": "stress", "input": {"delay": 2.5}, "on_disconnect": "cancel"}
+    body = {"assistant_id": "stress", "input": {"delay": 2}, "on_disconnect": "cancel"}
     first = request(server.url, key, "POST", "/runs/stream", body)
     async with first, request(server.url, key, "GET", first.headers["location"]) as second:
         await first.close()
@@ -149,7 +149,7 @@ async def test_a_background_run_goes_on_when_its_readers_leave(
     server: Server, key: str, client: LangGraphClient
 ) -> None:
     thread = await client.threads.create()
-    run = await client.runs.create(thread["thread_id"], "stress", input={"delay": 2.5})
+    run = await client.runs.create(thread["thread_id"], "stress", input={"delay": 2})
     place = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
     async with request(server.url, key, "GET", f"{place}/stream"):
         pass

@@ -103,11 +103,11 @@ async def test_no_event_is_lost_or_repeated(run: Run, alice: User, settings: Laz
         return after, found
 
     followers = []
-    for _ in range(30):
+    for number in range(30):
         if waiting and chance.random() < 0.1:
             await in_database(lifecycle.request_cancel, waiting.pop().pk, run.thread_id, CancelAction.INTERRUPT)
         last = (await in_database(Thread.objects.get)).last_seq
-        if chance.random() < 0.3:
+        if number % 5 == 0 or chance.random() < 0.2:
             followers.append(asyncio.create_task(follower(chance.randint(0, last))))
         await emit(run, chance.randint(1, 4))
         await breathe()
@@ -116,7 +116,6 @@ async def test_no_event_is_lost_or_repeated(run: Run, alice: User, settings: Laz
     async with asyncio.timeout(10):
         for after, found in await asyncio.gather(*followers):
             assert found == [seq for seq in own if seq > after]
-    assert len(followers) > 3
 
 
 def chunks_of_run(run: Run) -> list[Chunk]:
