@@ -169,7 +169,7 @@ class Host:
                     self._spawn(self._hand_alone(attempt))
                 else:
                     self._hand(attempt, engine)
-            if len(attempts) < room:
+            if len(attempts) < min(room, lifecycle.CLAIM_BATCH):
                 return
 
     def _hand(self, attempt: Attempt, engine: Engine) -> None:

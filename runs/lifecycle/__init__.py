@@ -7,7 +7,7 @@ what was committed goes out by `runs.signals`.
 
 from runs.lifecycle.append import Outcome, Write, lock_threads, write
 from runs.lifecycle.cancel import CancelResult, request_cancel
-from runs.lifecycle.claim import Attempt, claim, heartbeat
+from runs.lifecycle.claim import CLAIM_BATCH, Attempt, claim, heartbeat
 from runs.lifecycle.create import (
     BeingDeleted,
     NewRun,
@@ -24,6 +24,7 @@ from runs.lifecycle.delete import delete_run, delete_thread
 from runs.lifecycle.release import reap, release
 
 __all__ = [
+    "CLAIM_BATCH",
     "Attempt",
     "BeingDeleted",
     "CancelResult",

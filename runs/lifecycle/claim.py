@@ -36,7 +36,7 @@ class Attempt:
 
 
 #: How many runs one call claims at most.
-_BATCH = 50
+CLAIM_BATCH = 50
 
 
 def _claimable() -> QuerySet[Run, tuple[Any, ...]]:
@@ -47,7 +47,7 @@ def _claimable() -> QuerySet[Run, tuple[Any, ...]]:
     pending = Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
     return pending.values_list(
         "run_id", "thread_id", "graph_id", "owner_id", "kwargs", "attempt", "crashes", "position"
-    )[:_BATCH]
+    )[:CLAIM_BATCH]
 
 
 _pending = Prepared(_claimable)

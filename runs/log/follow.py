@@ -89,9 +89,9 @@ async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: 
                 heard = now()
                 if ends(mine[-1]):
                     return
-            elif await in_database(is_over, run_id):
-                break
             elif not chunks or now() - heard >= silence:
+                if await in_database(is_over, run_id):
+                    break
                 yield []
                 heard = now()
     async for chunks in read_run(run_id, after):
