@@ -6,7 +6,7 @@ returned; a live response then goes on as a coroutine alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from io import BytesIO
@@ -66,10 +66,10 @@ class ASGIHandler(asgi.ASGIHandler):
         finally:
             body_file.close()
         if isinstance(response, LiveResponse):
-            # It may live for hours, the request need not.
-            del request, body_file
-            response.forget_request()
-            await self._send_live(response, receive, send)
+            start, parts = _start(response), response.parts
+            # The parts may come for hours; what they were asked with need not stay so long.
+            del request, refusal, body_file, response
+            await self._send_live(start, parts, receive, send)
 
     async def read_body(self, receive: Receive) -> BytesIO:
         """Raises RequestAborted when the client leaves, BodyTooLarge."""
@@ -101,9 +101,9 @@ class ASGIHandler(asgi.ASGIHandler):
         finally:
             close_old_connections()
 
-    async def _send_live(self, response: LiveResponse, receive: Receive, send: Send) -> None:
+    async def _send_live(self, start: Message, parts: AsyncGenerator[bytes], receive: Receive, send: Send) -> None:
         """Send the parts as they come, until they end or the client leaves."""
-        sending = asyncio.create_task(self._send_parts(response, send))
+        sending = asyncio.create_task(_send_parts(start, parts, send))
         leaving = asyncio.create_task(self.listen_for_disconnect(receive))
         try:
             await asyncio.wait({sending, leaving}, return_when=asyncio.FIRST_COMPLETED)
@@ -114,20 +114,20 @@ class ASGIHandler(asgi.ASGIHandler):
         if isinstance(results[0], Exception):
             raise results[0]
 
-    async def _send_parts(self, response: LiveResponse, send: Send) -> None:
-        async with aclosing(response.parts) as parts:
-            await send(
-                {
-                    "type": "http.response.start",
-                    "status": response.status_code,
-                    "headers": [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()],
-                }
-            )
-            try:
-                async for part in parts:
-                    if part:
-                        await send({"type": "http.response.body", "body": part, "more_body": True})
-            except StreamCut:
-                await send({"type": CUT})
-                return
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+def _start(response: HttpResponseBase) -> Message:
+    headers = [(name.encode("ascii"), value.encode("latin-1")) for name, value in response.items()]
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}
+
+
+async def _send_parts(start: Message, parts: AsyncGenerator[bytes], send: Send) -> None:
+    async with aclosing(parts):
+        await send(start)
+        try:
+            async for part in parts:
+                if part:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+        except StreamCut:
+            await send({"type": CUT})
+            return
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

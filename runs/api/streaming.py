@@ -53,10 +53,6 @@ class LiveResponse(StreamingHttpResponse):
         super().__init__(parts, **kwargs)
         self.parts = parts
 
-    def forget_request(self) -> None:
-        """Let go of what was closed with the request."""
-        self._resource_closers.clear()  # type: ignore[attr-defined]
-
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
