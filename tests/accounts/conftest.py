@@ -1,4 +1,4 @@
-"""Alice owns acme, Bob is a member of it, Charlie owns other; `ask` sends a request to a view behind both classes."""
+"""`ask` sends a request to a view behind both authentication classes."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -12,9 +12,7 @@ from rest_framework.test import APIRequestFactory
 from rest_framework.views import APIView
 
 from accounts.authentication import ApiKeyAuthentication, BearerAuthentication
-from accounts.models import Organization, Role, User
 from accounts.permissions import TenantPermission
-from accounts.services import add_member, create_organization
 
 Ask = Callable[..., Response]
 
@@ -45,27 +43,3 @@ def ask() -> Ask:
         return WhoAmI.as_view(**view or {})(APIRequestFactory().generic(method, "/", **meta))
 
     return ask
-
-
-@pytest.fixture
-def alice(db: None) -> User:
-    return User.objects.create_user("alice@acme.test")
-
-
-@pytest.fixture
-def acme(alice: User) -> Organization:
-    return create_organization("acme", alice)
-
-
-@pytest.fixture
-def bob(acme: Organization) -> User:
-    user = User.objects.create_user("bob@acme.test")
-    add_member(acme, user, Role.MEMBER)
-    return user
-
-
-@pytest.fixture
-def charlie(db: None) -> User:
-    user = User.objects.create_user("charlie@other.test")
-    create_organization("other", user)
-    return user

@@ -17,6 +17,7 @@ from runs.engine.graphs import Registry
 from runs.lifecycle import Attempt, Outcome
 from runs.records import Record
 from runs.states import RunStatus
+from tests.factories import run_kwargs
 
 
 class State(TypedDict, total=False):
@@ -63,7 +64,6 @@ def graph_of(*names: str, calls: list[str]) -> Any:
 
 def attempt_of(**kwargs: Any) -> Attempt:
     run_id = uuid.uuid4()
-    server = {"thread_id": "t", "run_id": str(run_id), "graph_id": "g", "assistant_id": "a"}
     return Attempt(
         run_id=run_id,
         claim=uuid.uuid4(),
@@ -73,18 +73,7 @@ def attempt_of(**kwargs: Any) -> Attempt:
         thread_id="t",
         graph_id="g",
         owner_id=None,
-        kwargs={
-            "input": {"steps": []},
-            "command": None,
-            "config": {"configurable": server, "metadata": server},
-            "context": {},
-            "stream_mode": ["values"],
-            "interrupt_before": None,
-            "interrupt_after": None,
-            "subgraphs": False,
-            "durability": "sync",
-            **kwargs,
-        },
+        kwargs=run_kwargs("t", run_id, **{"graph_id": "g", "input": {"steps": []}, "durability": "sync", **kwargs}),
     )
 
 
