@@ -1,11 +1,11 @@
 """Daphne, embedded: with back-pressure for slow readers, and a way to cut a response."""
 
 import asyncio
-from functools import partial
 from typing import Any
 
 from daphne import http_protocol
 from daphne import server as daphne_server
+from django.conf import settings
 from twisted.internet import interfaces
 from twisted.internet.defer import maybeDeferred
 from zope.interface import implementer
@@ -14,6 +14,8 @@ from deerflow_site.handler import CUT
 
 #: A client that has not taken what was sent for so long is cut; it can come back with its cursor.
 STUCK_SECONDS = 30.0
+#: How often MAX_BODY_BYTES a client may send, to be told that it is too much, before it is cut.
+ENDLESS_BODIES = 8
 
 reactor = daphne_server.reactor
 event_loop: asyncio.AbstractEventLoop = daphne_server.twisted_loop
@@ -47,12 +49,28 @@ class _Pace:
         return True
 
 
-class _HTTPFactory(http_protocol.HTTPFactory):  # type: ignore[misc]
-    """Leaves the forms in bodies to Django, which reads them for those who want them: Twisted would read each twice."""
+class _Request(http_protocol.WebRequest):  # type: ignore[misc]  # untyped
+    """A request of whose body no more is kept than it takes to see that it is too large.
 
+    Forms in bodies are left to Django, which reads them for those who want them: Twisted would read each twice.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
+        self._received = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        self._received += len(data)
+        if self.content.tell() <= settings.MAX_BODY_BYTES:
+            super().handleContentChunk(data)
+        elif self._received > ENDLESS_BODIES * settings.MAX_BODY_BYTES:
+            self.channel.forceAbortClient()
+
+
+class _HTTPFactory(http_protocol.HTTPFactory):  # type: ignore[misc]  # untyped
     def buildProtocol(self, address: Any) -> Any:
         protocol = super().buildProtocol(address)
-        protocol.requestFactory = partial(http_protocol.WebRequest, parsePOSTFormSubmission=False)
+        protocol.requestFactory = _Request
         return protocol
 
 
