@@ -40,10 +40,12 @@ def expire_temporary_threads() -> None:
 
 
 def prune_events() -> None:
-    """Forget the events of runs that ended before the retention began."""
+    """Forget the events of runs that ended before the retention began: of each run all at once."""
     before = timezone.now() - timedelta(days=settings.EVENT_RETENTION_DAYS)
-    old = Run.objects.filter(ended_at__lt=before).filter(Exists(EventChunk.objects.filter(run=OuterRef("pk"))))
-    EventChunk.objects.filter(run_id__in=list(old.values_list("pk", flat=True)[:_BATCH])).delete()
+    old = EventChunk.objects.filter(created_at__lt=before, run__ended_at__lt=before).order_by("created_at")
+    runs = set(old.values_list("run_id", flat=True)[:_BATCH])
+    if runs:
+        EventChunk.objects.filter(run_id__in=runs).delete()
 
 
 def purges() -> list[str]:

@@ -14,7 +14,7 @@ PAGE = 200
 
 
 def _page(**of: Any) -> QuerySet[EventChunk, tuple[Any, ...]]:
-    rows = EventChunk.objects.filter(last_seq__gt=of.pop("after"), **of).order_by("first_seq")
+    rows = EventChunk.objects.filter(last_seq__gt=of.pop("after"), **of).order_by("last_seq")
     return rows.values_list("thread_id", "run_id", "first_seq", "last_seq", "payload")[:PAGE]
 
 
@@ -41,7 +41,7 @@ def _chunk(thread_id: str, run_id: uuid.UUID, first_seq: int, last_seq: int, pay
 
 def oldest_seq(run_id: uuid.UUID) -> int | None:
     """The number of the oldest event of a run that is still kept."""
-    row = EventChunk.objects.filter(run_id=run_id).order_by("first_seq").values_list("first_seq", flat=True)
+    row = EventChunk.objects.filter(run_id=run_id).order_by("last_seq").values_list("first_seq", flat=True)
     return row.first()
 
 

@@ -15,9 +15,9 @@ class EventChunk(models.Model):
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["thread", "first_seq"], name="one_chunk_per_seq")]
+        constraints = [models.UniqueConstraint(fields=["thread", "last_seq"], name="one_chunk_per_seq")]
         indexes = [
-            models.Index(fields=["run", "first_seq"]),
+            models.Index(fields=["run", "last_seq"]),
             models.Index(fields=["created_at"]),
         ]
 
