@@ -175,8 +175,8 @@ def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:
 async def _frames(run: _Followed, modes: Iterable[str], after: int | None) -> AsyncGenerator[bytes]:
     cursor = run.after_seq if after is None else max(after, run.after_seq)
     stream = ClassicStream(modes, cursor)
-    if run.over and cursor == run.after_seq and await in_database(oldest_seq, run.run_id) is None:
-        yield await _forgotten(run)
+    if run.over and await in_database(oldest_seq, run.run_id) is None:
+        yield stream.gap(None) + await _last_values(run) + stream.close()
         return
     start = run.after_seq if stream.needs_history else cursor
     async with aclosing(_chunks(run, start)) as found:
@@ -185,11 +185,10 @@ async def _frames(run: _Followed, modes: Iterable[str], after: int | None) -> As
     yield stream.close()
 
 
-async def _forgotten(run: _Followed) -> bytes:
-    """What is left of a run whose events are not kept any more: that there is a gap, and the thread's state."""
+async def _last_values(run: _Followed) -> bytes:
+    """The state of the thread, for a reader of events that are not kept any more."""
     left = await in_database(settled, run.run_id)
-    values = orjson.dumps(left.values if left else None)
-    return frame("gap", orjson.dumps({"oldest": None})) + frame("values", values) + frame("end", b"null")
+    return frame("values", orjson.dumps(left.values if left else None))
 
 
 async def _outcome(run: _Followed) -> AsyncGenerator[bytes]:
