@@ -59,6 +59,11 @@ class _Request(http_protocol.WebRequest):  # type: ignore[misc]  # untyped
         super().__init__(*args, parsePOSTFormSubmission=False, **kwargs)
         self._received = 0
 
+    def process(self) -> Any:
+        # Daphne would let any client say under which path the site is mounted.
+        self.requestHeaders.removeHeader(b"daphne-root-path")
+        return super().process()
+
     def handleContentChunk(self, data: bytes) -> None:
         self._received += len(data)
         if self.content.tell() <= settings.MAX_BODY_BYTES:

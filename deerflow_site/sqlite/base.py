@@ -66,6 +66,8 @@ class _Queue:
     def join(self, database: str, timeout: float) -> None:
         """A database in memory has no file, and no writers but its own."""
         if os.path.isabs(database):
+            # SQLite makes its files for everybody to read; those beside it take their rights from it.
+            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._lock = _in_process[database]
             self._file = os.open(f"{database}.queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._timeout = timeout

@@ -48,6 +48,12 @@ INSERT INTO fences (thread_id, position, attempt) VALUES (?, ?, ?)
 ON CONFLICT (thread_id) DO UPDATE SET position = excluded.position, attempt = excluded.attempt
 WHERE (excluded.position, excluded.attempt) > (fences.position, fences.attempt)
 """
+_DROP = """
+DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ? AND task_id = ? AND channel <> ?
+"""
+#: Under which LangGraph keeps what no task wrote, and the channel of answers to interrupts.
+NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"
+RESUME = "__resume__"
 _FENCE = "SELECT thread_id, position, attempt FROM fences WHERE thread_id = ?"
 
 
@@ -91,6 +97,20 @@ class FencedSqliteSaver(BaseCheckpointSaver[str]):
             if len(self._first) >= _MAX_FIRST:
                 self._first.clear()
             self._first[writer.thread_id] = writer
+
+    async def drop_updates(self, writer: Writer, run_id: str) -> None:
+        """Forget the updates that `writer` left beside the latest checkpoint, unless that is one of its own run.
+
+        They are what a command brought, written before it is known to apply; an answer to an interrupt stays.
+        """
+
+        def drop(store: SqliteSaver) -> None:
+            _check(store, writer)
+            latest = store.get_tuple({"configurable": {"thread_id": writer.thread_id, "checkpoint_ns": ""}})
+            if latest is not None and latest.metadata.get("run_id") != run_id:
+                store.conn.execute(_DROP, (writer.thread_id, latest.checkpoint["id"], NULL_TASK_ID, RESUME))
+
+        await self._write(drop)
 
     async def purge(self, thread_id: str) -> None:
         """Delete everything of a thread, its fence too: nobody may write to it any more."""
@@ -184,7 +204,7 @@ class FencedSqliteSaver(BaseCheckpointSaver[str]):
 
         def put(store: SqliteSaver) -> RunnableConfig:
             _check(store, writer)
-            return self._with_serde(store).put(config, *args)
+            return self._with_serde(store).put(_place(config), *args)
 
         return put
 
@@ -212,6 +232,15 @@ class FencedSqliteSaver(BaseCheckpointSaver[str]):
         return await asyncio.get_running_loop().run_in_executor(self._reads, work)
 
 
+def _place(config: RunnableConfig) -> RunnableConfig:
+    """Where a checkpoint goes. The library copies the rest of a config, callers' secrets too, into its metadata."""
+    configurable = config["configurable"]
+    kept: dict[str, Any] = {
+        key: configurable[key] for key in ("thread_id", "checkpoint_ns", "checkpoint_id") if key in configurable
+    }
+    return {**config, "configurable": kept}
+
+
 def _check(store: SqliteSaver, writer: Writer) -> None:
     if store.conn.execute(_FENCE, (writer.thread_id,)).fetchone() != writer:
         raise StaleAttempt
@@ -222,6 +251,8 @@ def _alone(path: Path) -> Iterator[None]:
     """Hold back the other engines that start: of two that make the file at once, SQLite refuses one without waiting."""
     with open(f"{path}.setup", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        # SQLite makes its files for everybody to read; those beside it take their rights from it.
+        path.touch(mode=0o600)
         yield
 
 

@@ -23,14 +23,21 @@ _SOURCES = {
 }
 INTERRUPT = "__interrupt__"
 
+#: Keys of `configurable` that every reader of the run knows anyway.
+_PUBLIC = frozenset(
+    {"thread_id", "run_id", "graph_id", "assistant_id", "checkpoint_id", "checkpoint_ns", "checkpoint_map"}
+)
+
 Namespace = tuple[str, ...]
 
 
 class Emission:
     """Records, into a journal, what the modes asked for; remembers the last values in any case."""
 
-    def __init__(self, journal: Journal, modes: Iterable[str]) -> None:
+    def __init__(self, journal: Journal, modes: Iterable[str], configurable: Iterable[str] = ()) -> None:
         self.modes = frozenset(modes)
+        #: What the caller configured is for the graph; LangGraph repeats it beside each of its events.
+        self._hidden = frozenset(configurable) - _PUBLIC
         #: The root graph's values as it emitted them last; None before the first.
         self.values: Any = None
         self._journal = journal
@@ -51,12 +58,12 @@ class Emission:
             self.values = emitted
         if source in self.modes:
             if source in ("debug", "checkpoints"):
-                emitted = _without_internals(emitted)
+                emitted = _shown(emitted, self._hidden)
             self._append(source, encode(emitted), namespace)
 
     def take_event(self, event: Mapping[str, Any]) -> None:
         """One event of `astream_events`."""
-        self._append("events", encode(_without_internals(event)), ())
+        self._append("events", encode(_shown(event, self._hidden)), ())
 
     def close(self, waits_for: Iterable[Any]) -> None:
         """The last values, if they were not recorded as they came, and the interrupts that wait for an answer."""
@@ -81,7 +88,7 @@ class Emission:
         # All pieces of a message come with one and the same dictionary.
         known, data = self._metadata
         if known is not metadata:
-            data = encode(metadata)
+            data = encode({key: value for key, value in metadata.items() if key not in self._hidden})
             self._metadata = (metadata, data)
         return data
 
@@ -89,14 +96,15 @@ class Emission:
         self._journal.append(Record(method, data, namespace, now_ms()))
 
 
-def _without_internals(value: Any) -> Any:
-    """`value` without the keys of a config that are LangGraph's or the server's own business."""
+def _shown(value: Any, hidden: frozenset[str], inside: str = "") -> Any:
+    """`value` without the keys of a config that are LangGraph's own or the caller's business."""
     if isinstance(value, dict):
+        left_out = hidden if inside in ("configurable", "metadata") else frozenset[str]()
         return {
-            key: _without_internals(item)
+            key: _shown(item, hidden, key)
             for key, item in value.items()
-            if not (isinstance(key, str) and key.startswith("__") and key != INTERRUPT)
+            if key not in left_out and not (isinstance(key, str) and key.startswith("__") and key != INTERRUPT)
         }
     if isinstance(value, list):
-        return [_without_internals(item) for item in value]
+        return [_shown(item, hidden, inside) for item in value]
     return value

@@ -1,6 +1,7 @@
 """Executing one attempt of a run: the graph's stream into the journal, then its outcome."""
 
 import asyncio
+import contextlib
 import logging
 import uuid
 from collections.abc import AsyncIterator, Iterable
@@ -52,16 +53,25 @@ class Ended(StrEnum):
     LOST = "lost"
 
 
+class CheckpointNotFound(Exception):
+    """The thread has no checkpoint with this id."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
 class Execution:
     """One attempt in this engine."""
 
     def __init__(self, attempt: Attempt, journal: Journal, registry: Registry, saver: FencedSqliteSaver) -> None:
         self.attempt = attempt
         self.reason: Reason | None = None
+        self._writer = Writer(attempt.thread_id, attempt.position, attempt.attempt)
         self._journal = journal
         self._registry = registry
         self._saver = saver
-        self._emission = Emission(journal, attempt.kwargs["stream_mode"])
+        kwargs = attempt.kwargs
+        self._emission = Emission(journal, kwargs["stream_mode"], kwargs["config"]["configurable"])
         self._graph: asyncio.Task[Outcome] | None = None
         journal.on_lost = lambda: self.stop(Reason.LOST)
 
@@ -82,7 +92,14 @@ class Execution:
         if outcome is None:
             stopped = self.reason is Reason.DRAIN and await self._journal.flush()
             return Ended.STOPPED if stopped else Ended.LOST
+        if outcome.status is RunStatus.ERROR and self.attempt.kwargs["command"]:
+            await self._forget_command()
         return Ended.SETTLED if await self._journal.finish(outcome) else Ended.LOST
+
+    async def _forget_command(self) -> None:
+        """A command that failed before it led to a checkpoint must not be applied by the next reader or run."""
+        with contextlib.suppress(StaleAttempt):
+            await self._saver.drop_updates(self._writer, str(self.attempt.run_id))
 
     def _outcome(self) -> Outcome | None:
         """What to commit; None when the attempt is not to be ended here."""
@@ -112,11 +129,10 @@ class Execution:
 
     async def _execute(self) -> Outcome:
         attempt, kwargs = self.attempt, self.attempt.kwargs
-        writer = Writer(attempt.thread_id, attempt.position, attempt.attempt)
-        await self._saver.raise_fence(writer)
+        await self._saver.raise_fence(self._writer)
         config: RunnableConfig = {
             **kwargs["config"],  # type: ignore[typeddict-item]
-            "configurable": {**kwargs["config"]["configurable"], WRITER_KEY: writer},
+            "configurable": {**kwargs["config"]["configurable"], WRITER_KEY: self._writer},
             "metadata": {**kwargs["config"]["metadata"], "run_attempt": attempt.attempt},
             "run_id": attempt.run_id,
         }
@@ -134,6 +150,8 @@ class Execution:
                 config["configurable"].pop("checkpoint_id", None)
                 if await self._stopped_before(graph, config):
                     return await self._conclude(graph, config)
+            elif not await self._finds_its_start(config):
+                raise CheckpointNotFound
             given = None if resumes else command_of(kwargs["command"]) or kwargs["input"]
             async for namespace, source, emitted in self._stream(graph, given, config):
                 self._emission.take(namespace, source, emitted)
@@ -144,6 +162,12 @@ class Execution:
         """Whether an earlier attempt has got as far as a checkpoint, from which to go on without an input."""
         latest = await self._saver.aget_tuple({"configurable": {"thread_id": self.attempt.thread_id}})
         return latest is not None and latest.metadata.get("run_id") == str(self.attempt.run_id)
+
+    async def _finds_its_start(self, config: RunnableConfig) -> bool:
+        """Whether the checkpoint that the run is to start from is there; LangGraph would start from nothing."""
+        if not config["configurable"].get("checkpoint_id"):
+            return True
+        return await self._saver.aget_tuple(config) is not None
 
     async def _stopped_before(self, graph: AnyGraph, config: RunnableConfig) -> bool:
         """Whether an earlier attempt had stopped at a breakpoint when it was lost: going on would pass it unasked."""

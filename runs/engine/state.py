@@ -1,6 +1,7 @@
 """Questions about the state of a thread, and changes to it that are not runs. No node of a graph runs here."""
 
 import logging
+import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -51,10 +52,12 @@ class StateDesk:
             raise Refused(422, str(exc)) from exc
         except StaleAttempt as exc:
             raise Refused(409, "A newer run has taken the thread over.") from exc
-        except Exception as exc:
-            # A graph's own code runs here too. Without an answer, whoever asks would wait for one.
+        except sqlite3.Error as exc:
             logger.exception("the question '%s' about thread %s was not answered", method, params["thread_id"])
             raise Refused(503, "The question could not be answered.") from exc
+        except Exception as exc:  # a graph's own code runs here too
+            logger.exception("the graph of thread %s can not make out its state", params["thread_id"])
+            raise Refused(422, f"The graph can not make out its state: {type(exc).__name__}.") from exc
 
     async def _state(self, params: Params) -> Any:
         config = _config(params)

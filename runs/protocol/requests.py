@@ -55,6 +55,12 @@ class CommandBody(Body):
     update: Json | Annotated[list[Annotated[tuple[str, Any], Field(strict=False)]], Field(fail_fast=True)] | None = None
     goto: str | Send | Annotated[list[str | Send], Field(fail_fast=True)] | None = None
 
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("needs 'resume', 'update' or 'goto'")
+        return self
+
 
 class CheckpointBody(Body):
     thread_id: str | None = None
@@ -77,8 +83,13 @@ class ConfigBody(Body):
         for key in value or {}:
             if key in _RESERVED or key.startswith(("__", "langgraph_")):
                 raise ValueError(f"'{key[:100]}' is set by the server")
-        if value and "thread_id" in value and not isinstance(value["thread_id"], str | None):
-            raise ValueError("'thread_id' must be a string")
+        for key, kind, name in (
+            ("thread_id", str, "a string"),
+            ("checkpoint_id", str, "a string"),
+            ("checkpoint_map", dict, "an object"),
+        ):
+            if value and not isinstance(value.get(key), kind | None):
+                raise ValueError(f"'{key}' must be {name}")
         return value
 
 

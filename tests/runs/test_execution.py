@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 from typing_extensions import TypedDict
 
 from runs.engine.checkpoints import FencedSqliteSaver, open_saver
@@ -162,3 +162,60 @@ async def test_an_older_attempt_writes_nothing_once_a_newer_one_was_there(saver:
     execution = Execution(attempt, FakeJournal(), Registry({"g": graph}), saver)
 
     assert await execution.run() is Ended.LOST
+
+
+def adding_graph() -> Any:
+    """A graph whose state can only be added to by lists."""
+    builder = StateGraph(MessagesState)
+    builder.add_node("a", lambda state: {"messages": [("ai", "hello")]})
+    builder.add_edge(START, "a")
+    return builder.compile()
+
+
+def next_run(position: int, **kwargs: Any) -> Attempt:
+    return replace(attempt_of(**kwargs), position=position)
+
+
+async def test_a_command_that_does_not_apply_leaves_the_thread_as_it_was(saver: FencedSqliteSaver) -> None:
+    graph = adding_graph()
+    hello = {"messages": [("user", "hi")]}
+    await execute(next_run(1, input=hello), graph, saver)
+    failed = await execute(next_run(2, input=None, command={"update": {"messages": 5}}), graph, saver)
+
+    after = await execute(next_run(3, input=hello), graph, saver)
+
+    assert failed.outcome is not None and failed.outcome.status is RunStatus.ERROR
+    assert after.outcome is not None and after.outcome.status is RunStatus.SUCCESS
+    assert len(orjson.loads(after.outcome.values or b"")["messages"]) == 4
+
+
+async def test_a_run_from_a_checkpoint_that_is_not_there_fails_and_writes_nothing(saver: FencedSqliteSaver) -> None:
+    graph = graph_of("a", calls=(calls := []))
+    await execute(next_run(1), graph, saver)
+    server = attempt_of().kwargs["config"]["configurable"]
+    config = {"configurable": {**server, "checkpoint_id": "1f000000-0000-6000-8000-000000000000"}, "metadata": server}
+
+    journal = await execute(next_run(2, config=config), graph, saver)
+
+    assert calls == ["a"]
+    assert journal.outcome is not None and journal.outcome.error == {
+        "error": "CheckpointNotFound",
+        "message": "The thread has no checkpoint with this id.",
+    }
+
+
+@pytest.mark.parametrize("mode", ["checkpoints", "debug", "events", "messages-tuple", "messages", "tasks"])
+async def test_what_the_caller_configured_is_written_down_nowhere(saver: FencedSqliteSaver, mode: str) -> None:
+    attempt = attempt_of(input={"messages": [("user", "hi")]}, stream_mode=[mode])
+    attempt.kwargs["config"]["configurable"] = {
+        **attempt.kwargs["config"]["configurable"],
+        "provider_key": "s3cret",
+        "password": "s3cret",
+    }
+
+    journal = await execute(attempt, adding_graph(), saver)
+
+    assert journal.records
+    assert b"s3cret" not in b"".join(item.data for item in journal.records)
+    async for stored in saver.alist({"configurable": {"thread_id": "t"}}):
+        assert "s3cret" not in str(stored.metadata)

@@ -192,3 +192,14 @@ def test_a_million_mistakes_are_not_all_told() -> None:
 @pytest.mark.parametrize("before", ["c", {"checkpoint_id": "c"}, {"configurable": {"checkpoint_id": "c"}}, None])
 def test_history_begins_where_a_client_says(before: Any) -> None:
     HistoryQuery.model_validate({"before": before})
+
+
+@pytest.mark.parametrize("wrong", [{"checkpoint_id": 5}, {"checkpoint_id": {"a": 1}}, {"checkpoint_map": 5}])
+def test_a_place_in_configurable_has_the_type_of_a_place(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
+        RunRequest.model_validate({"assistant_id": "echo", "config": {"configurable": wrong}})
+
+
+def test_a_command_asks_for_something() -> None:
+    with pytest.raises(ValidationError, match="needs"):
+        RunRequest.model_validate({"assistant_id": "echo", "command": {}})

@@ -85,5 +85,8 @@ async def test_an_unforeseen_failure_is_an_answer_too(
     registry.error = RuntimeError("the password is hunter2")
     with pytest.raises(Refused) as refused:
         await desk.answer("state", {**ABOUT, "subgraphs": False})
-    assert (refused.value.status, refused.value.detail) == (503, "The question could not be answered.")
-    assert "thread thread was not answered" in caplog.text
+    assert (refused.value.status, refused.value.detail) == (
+        422,
+        "The graph can not make out its state: RuntimeError.",
+    )
+    assert "the graph of thread thread" in caplog.text
