@@ -6,15 +6,18 @@ process for a lock and between processes for `flock`, and each is woken as soon 
 own lock stays what keeps the file right; programs that do not queue are still waited for.
 """
 
+import contextlib
 import fcntl
 import os
 import threading
+import weakref
 from collections import defaultdict
 from typing import Any
 
 from django.db.backends.sqlite3 import base
 from django.db.utils import OperationalError
 
+_queues: "weakref.WeakSet[_Queue]" = weakref.WeakSet()
 _in_process: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
@@ -54,6 +57,15 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self._queue.close()
 
 
+def _make(database: str) -> None:
+    """Make the file for its owner alone; SQLite would let everybody read it, and those beside it.
+
+    Never open one that is there: closing it would drop the locks that SQLite holds on it in this process.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
 class _Queue:
     """One connection's place among the writers of a database file."""
 
@@ -62,12 +74,12 @@ class _Queue:
         self._file: int | None = None
         self._timeout = 0.0
         self._mine = False
+        _queues.add(self)
 
     def join(self, database: str, timeout: float) -> None:
         """A database in memory has no file, and no writers but its own."""
         if os.path.isabs(database):
-            # SQLite makes its files for everybody to read; those beside it take their rights from it.
-            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make(database)
             self._lock = _in_process[database]
             self._file = os.open(f"{database}.queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             self._timeout = timeout
@@ -77,7 +89,11 @@ class _Queue:
             return
         if not self._lock.acquire(timeout=self._timeout):
             raise OperationalError("database is locked")
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        except OSError as exc:
+            self._lock.release()
+            raise OperationalError("database is locked") from exc
         self._mine = True
 
     def leave(self) -> None:
@@ -91,3 +107,18 @@ class _Queue:
         if self._file is not None:
             os.close(self._file)
             self._lock = self._file = None
+
+    def forget(self) -> None:
+        """In a forked process: let go of the file without a word, so that the lock ends with its holder."""
+        if self._file is not None:
+            os.close(self._file)
+        self._lock = self._file = None
+        self._mine = False
+
+
+def _forget_all() -> None:
+    for queue in list(_queues):
+        queue.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

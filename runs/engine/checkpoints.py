@@ -8,6 +8,7 @@ What the runs of an engine write at the same time is committed together, by one 
 """
 
 import asyncio
+import contextlib
 import copy
 import fcntl
 import queue
@@ -251,8 +252,9 @@ def _alone(path: Path) -> Iterator[None]:
     """Hold back the other engines that start: of two that make the file at once, SQLite refuses one without waiting."""
     with open(f"{path}.setup", "w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        # SQLite makes its files for everybody to read; those beside it take their rights from it.
-        path.touch(mode=0o600)
+        # SQLite would make the file for everybody to read, and those beside it. One that is there is not touched.
+        with contextlib.suppress(FileExistsError):
+            path.touch(mode=0o600, exist_ok=False)
         yield
 
 

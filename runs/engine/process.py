@@ -5,13 +5,14 @@ about threads; no node runs in it, so it answers while a graph spins.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import socket
 import sys
 import threading
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Coroutine
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,7 @@ from runs.engine import pipe
 from runs.engine.checkpoints import FencedSqliteSaver, open_saver
 from runs.engine.execution import Ended, Execution, Reason
 from runs.engine.graphs import Registry
+from runs.engine.node_threads import NodeThreads
 from runs.engine.pipe import Duty, ignore_stop_signals
 from runs.engine.state import Refused, StateDesk
 from runs.engine.watchdog import Watchdog
@@ -46,8 +48,22 @@ def run_engine(connection: socket.socket, duty: Duty) -> None:
     # What is imported now stays: the collector need not look at it during runs.
     gc.collect()
     gc.freeze()
-    asyncio.run(_Engine(connection, registry).main(duty))
+    # What a graph forks or starts must not hold the host's pipe: the host sees by it that the engine is gone.
+    connection.set_inheritable(False)
+    os.register_at_fork(after_in_child=connection.close)
+    _run(_Engine(connection, registry).main(duty))
     _leave()
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run `main` to its end. A node that exits leaves the loop by its exception, which is its own run's affair."""
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    task = loop.create_task(main)
+    while not task.done():
+        with contextlib.suppress(SystemExit, KeyboardInterrupt):
+            loop.run_until_complete(task)
+    task.result()
 
 
 def _die_with_own_threads(failure: threading.ExceptHookArgs) -> None:
@@ -74,7 +90,8 @@ class _Engine:
 
     async def main(self, duty: Duty) -> None:
         self._loop = asyncio.get_running_loop()
-        self._loop.set_default_executor(ThreadPoolExecutor(_NODE_THREADS, thread_name_prefix="node"))
+        self._threads = NodeThreads(_NODE_THREADS)
+        self._loop.set_default_executor(self._threads)
         Watchdog(self._loop, self._alive).start()
         self._pen = Pen(self._loop)
         self._pen.start()
@@ -108,7 +125,9 @@ class _Engine:
             os._exit(1)
 
     def _alive(self, stalled_for: float, stalled_by: uuid.UUID | None) -> None:
-        self._send("alive", stalled_for=stalled_for, stalled_by=stalled_by)
+        running = {run_id for run_id, _ in list(self._executions)}
+        abandoned = self._threads.abandoned(running)
+        self._send("alive", stalled_for=stalled_for, stalled_by=stalled_by, used_up=abandoned > _NODE_THREADS // 2)
 
     def _on_commit(self, chunks: list[Chunk], **_: object) -> None:
         for chunk in chunks:

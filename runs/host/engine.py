@@ -19,6 +19,9 @@ from runs.engine.pipe import Duty, request_engine
 logger = logging.getLogger(__name__)
 
 
+_LAST_WORDS_SECONDS = 0.2
+
+
 class Spawner:
     """The process that forks engines; started anew when it is gone."""
 
@@ -90,6 +93,8 @@ class Engine:
         #: Seconds since it was heard; counted by the host.
         self.silent_for = 0.0
         self.gone = False
+        #: Most of its threads are held by what stopped runs left behind.
+        self.used_up = False
         #: The host ended it on purpose.
         self.killed = False
         #: It has one run for itself.
@@ -100,10 +105,14 @@ class Engine:
         self.calls: set[int] = set()
         self._reader = reader
         self._writer = writer
+        self.ended = asyncio.Event()
         self._killer = _pidfd(pid)
 
     async def listen(self, on_message: Callable[["Engine", pipe.Message], None]) -> None:
         """Pass on every message until the engine is gone."""
+        loop = asyncio.get_running_loop()
+        if self._killer is not None:
+            loop.add_reader(self._killer, self._on_exit)
         try:
             while True:
                 size, payload_size = pipe.HEAD.unpack(await self._reader.readexactly(pipe.HEAD.size))
@@ -116,15 +125,26 @@ class Engine:
         finally:
             self.gone = True
             self.ready.set()
+            self.ended.set()
             self._writer.close()
             if self._killer is not None:
+                loop.remove_reader(self._killer)
                 os.close(self._killer)
                 self._killer = None
+
+    def _on_exit(self) -> None:
+        """The process is gone. Its pipe may not be: a process that a graph forked can hold the other end."""
+        loop = asyncio.get_running_loop()
+        if self._killer is not None:
+            loop.remove_reader(self._killer)
+        # What it said last may still be on its way through the pipe.
+        loop.call_later(_LAST_WORDS_SECONDS, self._reader.feed_eof)
 
     def _note(self, message: pipe.Message) -> None:
         self.silent_for = 0.0
         if message.kind == "alive":
             self.stalled_for = message.fields["stalled_for"]
+            self.used_up = message.fields["used_up"]
             stalled_by = message.fields["stalled_by"]
             self.stalled_by = stalled_by and uuid.UUID(stalled_by)
         elif message.kind == "hello":

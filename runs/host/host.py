@@ -36,6 +36,10 @@ Key = tuple[uuid.UUID, uuid.UUID]
 
 _TICK_SECONDS = 1.0
 _POLICE_SECONDS = 0.5
+#: How many engines may run for one run alone at a time.
+_ENGINES_ALONE = 2
+#: How long an event loop may be held up by something that no run answers for.
+_STUCK_SECONDS = 5.0
 _CHORES_SECONDS = 10.0
 #: Engines speak twice a second, even while a graph spins. One that is silent for half a lease, and at least for so
 #: long, is stopped or stuck for good.
@@ -76,6 +80,9 @@ class Host:
         self._deleted = asyncio.Event()
         self._idle = asyncio.Event()
         self._draining = False
+        #: Last attempts that wait for an engine of their own, and how many such engines there may be.
+        self._waiting: dict[Key, Attempt] = {}
+        self._alone = asyncio.Semaphore(_ENGINES_ALONE)
 
     # Life.
 
@@ -108,8 +115,9 @@ class Host:
     async def stop(self) -> None:
         """End the engines; what they still held is handed back."""
         self._draining = True
-        left = [held.key for held in self._held.values() if not held.settled]
+        left = [held.key for held in self._held.values() if not held.settled] + list(self._waiting)
         self._held.clear()
+        self._waiting.clear()
         calls.install(None)
         for task in self._tasks:
             task.cancel()
@@ -148,8 +156,8 @@ class Host:
         while True:
             try:
                 await work()
-            except DatabaseError:
-                logger.exception("the database did not take the host's %s", work.__name__)
+            except Exception:  # whatever it was, a host that gave one of its duties up would fail its runs
+                logger.exception("the host's %s failed", work.__name__)
                 await asyncio.sleep(_TICK_SECONDS)
             try:
                 async with asyncio.timeout(seconds):
@@ -165,7 +173,8 @@ class Host:
             room = settings.ENGINE_CONCURRENCY - len(engine.held)
             attempts = await in_database(lifecycle.claim, self.name, room)
             for attempt in attempts:
-                if attempt.crashes + 1 >= settings.MAX_ATTEMPTS:
+                if attempt.crashes and attempt.crashes + 1 >= settings.MAX_ATTEMPTS:
+                    self._waiting[attempt.run_id, attempt.claim] = attempt
                     self._spawn(self._hand_alone(attempt))
                 else:
                     self._hand(attempt, engine)
@@ -184,12 +193,19 @@ class Host:
 
     async def _hand_alone(self, attempt: Attempt) -> None:
         """The last attempt of a run that took its engines with it, or was in bad company: an engine for it alone."""
-        try:
-            engine = await self._pool.solo()
-        except OSError:
-            await in_database(lifecycle.release, [(attempt.run_id, attempt.claim)], crashed=True)
-            return
-        self._hand(attempt, engine)
+        key = attempt.run_id, attempt.claim
+        async with self._alone:
+            try:
+                engine = await self._pool.solo()
+            except OSError:
+                self._waiting.pop(key, None)
+                await in_database(lifecycle.release, [key], crashed=True)
+                return
+            if self._waiting.pop(key, None):
+                self._hand(attempt, engine)
+                await engine.ended.wait()
+            else:
+                engine.send("stop")
 
     # What engines say.
 
@@ -234,17 +250,23 @@ class Host:
         lost = [held for held in self._held.values() if held.engine is engine]
         for held in lost:
             self._let_go(held)
-        left = [held.key for held in lost if not held.settled]
-        if left:
+        try:
+            for held in lost:
+                await self._settle(held)
+            left = [held.key for held in lost if not held.settled]
             await in_database(lifecycle.release, left, crashed=not engine.killed)
+        except DatabaseError:
+            logger.exception("the runs of engine %s go on when their leases have ended", engine.pid)
         self._pending.set()
 
     # Leases, limits, cancellations.
 
     async def _check_leases(self) -> None:
         """Renew the leases; stop what was cancelled, and what is not this host's any more."""
-        claims = [held.key for held in self._held.values() if not held.settled]
+        claims = [held.key for held in self._held.values() if not held.settled] + list(self._waiting)
         kept = await in_database(lifecycle.heartbeat, claims)
+        for key in [key for key in self._waiting if key in claims and key not in kept]:
+            del self._waiting[key]
         for key in claims:
             held = self._held.get(key)
             if held and key not in kept:
@@ -271,6 +293,13 @@ class Host:
             if engine.ready.is_set() and engine.silent_for > max(settings.LEASE_SECONDS / 2, _LEAST_SILENCE_SECONDS):
                 logger.warning("engine %s says nothing any more: it is replaced", engine.pid)
                 engine.kill(lost=True)
+            elif engine.used_up or (engine.stalled_for > _STUCK_SECONDS and not self._holds(engine, engine.stalled_by)):
+                logger.warning("engine %s is held up by what no run of it answers for: it is replaced", engine.pid)
+                engine.kill()
+
+    def _holds(self, engine: Engine, run_id: uuid.UUID | None) -> bool:
+        """Whether the run is one of the engine's, whose limits will end it."""
+        return any(key[0] == run_id and not self._held[key].settled for key in engine.held if key in self._held)
 
     async def _police(self) -> None:
         now = time.monotonic()
@@ -297,9 +326,9 @@ class Host:
             outcome = Outcome(RunStatus.INTERRUPTED)
         else:
             outcome = Outcome(RunStatus.TIMEOUT, error=_TIMED_OUT)
-        held.settled = True
         attempt = held.attempt
         await in_database(lifecycle.write, [Write(attempt.run_id, attempt.claim, attempt.thread_id, outcome=outcome)])
+        held.settled = True
         self._spawn(self._refresh_values(attempt))
 
     async def _refresh_values(self, attempt: Attempt) -> None:

@@ -48,7 +48,7 @@ def write(batch: Sequence[Write]) -> list[Chunk | None]:
     with transaction.atomic():
         lock_threads({item.thread_id for item in batch})
         held = _held_claims(batch)
-        chunks = [_write_one(item, held[item.run_id]) if item.run_id in held else None for item in batch]
+        chunks = [_write_one(item, held[_key(item)]) if _key(item) in held else None for item in batch]
         insert_chunks([chunk for chunk in chunks if chunk])
     announce([chunk for chunk in chunks if chunk])
     if any(item.outcome for item in batch):
@@ -94,13 +94,17 @@ def adapted_time(value: datetime) -> Any:
     return connection.ops.adapt_datetimefield_value(value)
 
 
-def _held_claims(batch: Sequence[Write]) -> dict[uuid.UUID, str]:
-    """The cancel action of each run in `batch` that its writer still holds."""
-    writers = {adapted_id(item.run_id): (item.run_id, adapted_id(item.claim)) for item in batch}
+def _key(item: Write) -> tuple[Any, Any]:
+    """An attempt as the database tells it."""
+    return adapted_id(item.run_id), adapted_id(item.claim)
+
+
+def _held_claims(batch: Sequence[Write]) -> dict[tuple[Any, Any], str]:
+    """The cancel action of each run among these, with the claim that holds it."""
+    runs = list({adapted_id(item.run_id) for item in batch})
     with connection.cursor() as cursor:
-        cursor.execute(_HELD.format(places=", ".join(["%s"] * len(writers))), list(writers))
-        rows = cursor.fetchall()
-    return {writers[run_id][0]: action for run_id, claim, action in rows if writers[run_id][1] == claim}
+        cursor.execute(_HELD.format(places=", ".join(["%s"] * len(runs))), runs)
+        return {(run_id, claim): action for run_id, claim, action in cursor.fetchall()}
 
 
 def _write_one(item: Write, cancel_action: str) -> Chunk:

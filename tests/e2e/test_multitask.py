@@ -11,7 +11,7 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError, NotFoundError
 
 from tests.e2e.ledger import Ledger
-from tests.e2e.server import Server
+from tests.e2e.server import Server, is_alive
 from tests.e2e.waiting import eventually
 from tests.e2e.wire import names_of, request
 
@@ -122,12 +122,15 @@ async def create_again(client: LangGraphClient, thread_id: str) -> None:
     await eventually(create)
 
 
-@pytest.mark.parametrize("obeys", [True, False], ids=["obedient", "disobedient"])
-async def test_a_thread_that_is_deleted_while_busy_leaves_nothing_to_its_successor(
-    server: Server, key: str, client: LangGraphClient, thread_id: str, ledger: Ledger, obeys: bool
+BUSY = {"steps": 100, "delay": 0.1, "tokens": 1}
+DEAF = {"steps": 3, "tokens": 1, "hang": "async", "hang_at": 2, "swallow_cancel": True}
+
+
+@pytest.mark.parametrize("plan", [BUSY, DEAF], ids=["busy", "deaf"])
+async def test_a_thread_that_is_deleted_under_its_run_leaves_nothing_to_its_successor(
+    server: Server, key: str, client: LangGraphClient, thread_id: str, ledger: Ledger, plan: dict[str, Any]
 ) -> None:
-    plan: Any = {"steps": 100, "delay": 0.1, "tokens": 1, "ledger": str(ledger.path), "swallow_cancel": not obeys}
-    run = await client.runs.create(thread_id, "stress", input=plan)
+    run = await client.runs.create(thread_id, "stress", input={**plan, "ledger": str(ledger.path)})
     await has_begun(ledger, run, 2)
     async with request(server.url, key, "GET", f"/threads/{thread_id}/runs/{run['run_id']}/stream") as reader:
         await reader.read_to(b"event: metadata")
@@ -136,6 +139,8 @@ async def test_a_thread_that_is_deleted_while_busy_leaves_nothing_to_its_success
     with pytest.raises(NotFoundError):
         await client.threads.get_state(thread_id)
     await create_again(client, thread_id)
+    # The id was not free while its engine could still write.
+    assert plan is BUSY or not is_alive(ledger.lines()[-1]["pid"])
     assert (await client.threads.get_state(thread_id))["values"] == {}
     assert await client.threads.get_history(thread_id) == []
     assert await client.runs.list(thread_id) == []

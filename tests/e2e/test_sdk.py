@@ -9,6 +9,7 @@ from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import ConflictError, NotFoundError
 
+from tests.e2e.ledger import Ledger
 from tests.e2e.server import Server
 from tests.e2e.waiting import eventually
 
@@ -184,8 +185,17 @@ async def test_runs_are_listed_got_and_deleted(client: LangGraphClient, thread_i
     assert len(await client.runs.list(thread_id)) == 1
 
 
-async def test_cancel_with_wait_comes_back_when_the_run_has_stopped(client: LangGraphClient, thread_id: str) -> None:
-    run = await client.runs.create(thread_id, "stress", input={"hang": "async"})
+async def test_cancel_with_wait_comes_back_when_the_run_has_stopped(
+    client: LangGraphClient, thread_id: str, ledger: Ledger
+) -> None:
+    # It can not be stopped at once.
+    plan: Any = {"hang": "block", "block_seconds": 0.7, "steps": 2, "ledger": str(ledger.path)}
+    run = await client.runs.create(thread_id, "stress", input=plan)
+
+    async def has_begun() -> list[int]:
+        return ledger.steps()
+
+    await eventually(has_begun)
     await client.runs.cancel(thread_id, run["run_id"], wait=True)
     assert (await client.runs.get(thread_id, run["run_id"]))["status"] == "interrupted"
     assert (await client.threads.get(thread_id))["status"] == "interrupted"

@@ -4,9 +4,12 @@ import asyncio
 import json
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langgraph_sdk import get_client
@@ -65,8 +68,7 @@ async def _stop(server: Server, key: str, ledger: Ledger) -> Stop:
                 short_stream = await short_reader.read()
             kept = await reading
         exit_code = await asyncio.to_thread(server.await_exit)
-        # A crash would be one too many now.
-        server.start(MAX_ATTEMPTS="1")
+        server.start()
         parts = await streaming
         await client.runs.join(long["thread_id"], long["run_id"])
     return Stop(
@@ -118,6 +120,13 @@ def reader_of(server: Server, key: str, run: Any, **headers: str) -> Any:
     return request(server.url, key, "GET", place_of(run), **headers)
 
 
+def crashes_of(server: Server, run_id: str) -> int:
+    """What the run is charged with; no client can see it."""
+    with closing(sqlite3.connect(server.data_dir / "db.sqlite3")) as database:
+        [(crashes,)] = database.execute("SELECT crashes FROM runs_run WHERE run_id = ?", [UUID(run_id).hex])
+    return int(crashes)
+
+
 @pytest.fixture
 async def client(stop: Stop, key: str) -> AsyncIterator[LangGraphClient]:
     async with get_client(url=stop.server.url, api_key=key) as client:
@@ -146,6 +155,7 @@ async def test_a_run_that_does_not_is_handed_back_and_goes_on(stop: Stop, client
     assert run["status"] == "success"
     assert stop.ledger.attempts(run["run_id"]) == [1, 2]
     assert stop.ledger.done_twice() == []
+    assert crashes_of(stop.server, run["run_id"]) == 0
     state = await client.threads.get_state(run["thread_id"])
     assert state["values"]["done"] == list(range(LONG["steps"]))  # type: ignore[arg-type, call-overload]
 

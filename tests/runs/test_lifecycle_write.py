@@ -214,3 +214,15 @@ def test_numbers_stay_dense_when_many_append_at_once(tenant: Tenant, run: Run) -
     assert [seq for chunk in chunks for seq, _ in unpack(chunk)] == list(range(1, chunks[-1].last_seq + 1))
     assert all(len(list(unpack(chunk))) == chunk.last_seq - chunk.first_seq + 1 for chunk in chunks)
     assert len(chunks) == 40 and Thread.objects.get().last_seq == chunks[-1].last_seq
+
+
+@pytest.mark.parametrize("stale_first", [True, False])
+def test_of_two_attempts_of_a_run_in_one_batch_the_holder_writes(run: Run, stale_first: bool) -> None:
+    stale = Write(run.pk, uuid.uuid4(), run.thread_id, [record("custom", "stale")])
+    good = written(run, "values")
+    batch = [stale, good] if stale_first else [good, stale]
+
+    chunks = dict(zip(map(id, batch), lifecycle.write(batch), strict=True))
+
+    assert chunks[id(stale)] is None and chunks[id(good)] is not None
+    assert numbered(chunks_of(run.thread_id)) == [(1, "values")]

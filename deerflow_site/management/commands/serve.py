@@ -154,8 +154,10 @@ class _Service:
         await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
         current_hub().cut()
-        await self._host.stop()
-        reactor.stop()
+        try:
+            await self._host.stop()
+        finally:
+            reactor.stop()
 
     def _exit(self) -> None:
         with contextlib.suppress(OSError):
