@@ -1,4 +1,4 @@
-"""The fences of the checkpointer's file as a host handles them: see `runs.engine.checkpoints`."""
+"""The fences of the checkpointer's file as a host handles them: see `runs.engine.storage`."""
 
 import sqlite3
 from contextlib import closing

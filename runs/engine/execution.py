@@ -14,11 +14,11 @@ from langgraph.constants import START
 from langgraph.types import Command, Send, StateSnapshot
 
 from runs.engine.caller import RunUser
-from runs.engine.checkpoints import WRITER_KEY, FencedSqliteSaver, StaleAttempt, Writer
 from runs.engine.emission import INTERRUPT, Emission
 from runs.engine.encode import EventTooLarge, encode
 from runs.engine.factories import AnyGraph
 from runs.engine.graphs import Registry
+from runs.engine.storage import WRITER_KEY, FencedSaver, StaleAttempt, Writer
 from runs.engine.writer import Journal
 from runs.lifecycle import Attempt, Outcome
 from runs.states import RunStatus
@@ -63,10 +63,12 @@ class CheckpointNotFound(Exception):
 class Execution:
     """One attempt in this engine."""
 
-    def __init__(self, attempt: Attempt, journal: Journal, registry: Registry, saver: FencedSqliteSaver) -> None:
+    def __init__(self, attempt: Attempt, journal: Journal, registry: Registry, saver: FencedSaver) -> None:
         self.attempt = attempt
         self.reason: Reason | None = None
-        self._writer = Writer(attempt.thread_id, attempt.position, attempt.attempt)
+        self._writer = Writer(
+            attempt.thread_id, attempt.position, attempt.attempt, str(attempt.run_id), str(attempt.claim)
+        )
         self._journal = journal
         self._registry = registry
         self._saver = saver

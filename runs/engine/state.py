@@ -6,14 +6,15 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import PregelTask, StateSnapshot
 from langgraph_sdk.runtime import AccessContext
 
 from runs.engine.caller import RunUser
-from runs.engine.checkpoints import WRITER_KEY, FencedSqliteSaver, StaleAttempt, Writer
 from runs.engine.encode import to_json
 from runs.engine.graphs import BrokenGraph, Registry, UnknownGraph
+from runs.engine.storage import WRITER_KEY, FencedSaver, StaleAttempt, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Refused(Exception):
 class StateDesk:
     """Answers calls; each answer is JSON."""
 
-    def __init__(self, registry: Registry, saver: FencedSqliteSaver) -> None:
+    def __init__(self, registry: Registry, saver: FencedSaver) -> None:
         self._registry = registry
         self._saver = saver
         self._methods: dict[str, Callable[[Params], Awaitable[Any]]] = {
@@ -52,7 +53,7 @@ class StateDesk:
             raise Refused(422, str(exc)) from exc
         except StaleAttempt as exc:
             raise Refused(409, "A newer run has taken the thread over.") from exc
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, psycopg.Error) as exc:
             logger.exception("the question '%s' about thread %s was not answered", method, params["thread_id"])
             raise Refused(503, "The question could not be answered.") from exc
         except Exception as exc:  # a graph's own code runs here too

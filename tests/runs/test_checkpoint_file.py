@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from runs.engine.checkpoints import FencedSqliteSaver
+from runs.engine.storage import SqliteDatabase
 
 ENGINES = 4
 
@@ -30,7 +30,7 @@ def test_engines_that_start_together_make_the_file_one_after_the_other(
 
         def make(path: Path = tmp_path / f"{number}.sqlite3", start: threading.Barrier = start) -> None:
             start.wait()
-            FencedSqliteSaver(path).close()
+            SqliteDatabase(path).setup()
 
         with ThreadPoolExecutor(ENGINES) as engines:
             for made in [engines.submit(make) for _ in range(ENGINES)]:

@@ -11,9 +11,9 @@ import pytest
 from langgraph.graph import END, START, MessagesState, StateGraph
 from typing_extensions import TypedDict
 
-from runs.engine.checkpoints import FencedSqliteSaver, open_saver
 from runs.engine.execution import Ended, Execution, Reason
 from runs.engine.graphs import Registry
+from runs.engine.storage import FencedSaver, SqliteDatabase, open_saver
 from runs.lifecycle import Attempt, Outcome
 from runs.records import Record
 from runs.states import RunStatus
@@ -78,12 +78,12 @@ def attempt_of(**kwargs: Any) -> Attempt:
 
 
 @pytest.fixture
-async def saver(tmp_path: Path) -> AsyncIterator[FencedSqliteSaver]:
-    async with open_saver(tmp_path / "checkpoints.sqlite3") as saver:
+async def saver(tmp_path: Path) -> AsyncIterator[FencedSaver]:
+    async with open_saver(SqliteDatabase(tmp_path / "checkpoints.sqlite3")) as saver:
         yield saver
 
 
-async def execute(attempt: Attempt, graph: Any, saver: FencedSqliteSaver) -> FakeJournal:
+async def execute(attempt: Attempt, graph: Any, saver: FencedSaver) -> FakeJournal:
     journal = FakeJournal()
     execution = Execution(attempt, journal, Registry({"g": graph}), saver)
     assert await execution.run() is Ended.SETTLED
@@ -95,7 +95,7 @@ def again(attempt: Attempt) -> Attempt:
     return replace(attempt, attempt=attempt.attempt + 1, claim=uuid.uuid4())
 
 
-async def test_a_run_ends_with_its_last_values(saver: FencedSqliteSaver) -> None:
+async def test_a_run_ends_with_its_last_values(saver: FencedSaver) -> None:
     journal = await execute(attempt_of(), graph_of("a", "b", calls=[]), saver)
 
     assert journal.outcome is not None
@@ -103,7 +103,7 @@ async def test_a_run_ends_with_its_last_values(saver: FencedSqliteSaver) -> None
     assert orjson.loads(journal.outcome.values or b"") == {"steps": ["a", "b"]}
 
 
-async def test_an_attempt_after_the_last_step_repeats_no_step(saver: FencedSqliteSaver) -> None:
+async def test_an_attempt_after_the_last_step_repeats_no_step(saver: FencedSaver) -> None:
     calls: list[str] = []
     graph = graph_of("a", "b", calls=calls)
     attempt = attempt_of()
@@ -118,7 +118,7 @@ async def test_an_attempt_after_the_last_step_repeats_no_step(saver: FencedSqlit
 
 @pytest.mark.parametrize("stop", [{"interrupt_before": ["b"]}, {"interrupt_after": ["a"]}, {"interrupt_before": "*"}])
 async def test_an_attempt_that_was_lost_at_a_breakpoint_does_not_pass_it(
-    saver: FencedSqliteSaver, stop: dict[str, Any]
+    saver: FencedSaver, stop: dict[str, Any]
 ) -> None:
     calls: list[str] = []
     graph = graph_of("a", "b", calls=calls)
@@ -133,7 +133,7 @@ async def test_an_attempt_that_was_lost_at_a_breakpoint_does_not_pass_it(
     assert second.outcome is not None and second.outcome.waits_for_input
 
 
-async def test_a_run_that_goes_on_from_a_breakpoint_passes_it(saver: FencedSqliteSaver) -> None:
+async def test_a_run_that_goes_on_from_a_breakpoint_passes_it(saver: FencedSaver) -> None:
     calls: list[str] = []
     graph = graph_of("a", "b", calls=calls)
     await execute(attempt_of(interrupt_before=["b"]), graph, saver)
@@ -144,7 +144,7 @@ async def test_a_run_that_goes_on_from_a_breakpoint_passes_it(saver: FencedSqlit
     assert journal.outcome is not None and not journal.outcome.waits_for_input
 
 
-async def test_an_attempt_that_is_told_to_stop_before_it_starts_runs_nothing(saver: FencedSqliteSaver) -> None:
+async def test_an_attempt_that_is_told_to_stop_before_it_starts_runs_nothing(saver: FencedSaver) -> None:
     calls: list[str] = []
     journal = FakeJournal()
     execution = Execution(attempt_of(), journal, Registry({"g": graph_of("a", calls=calls)}), saver)
@@ -155,7 +155,7 @@ async def test_an_attempt_that_is_told_to_stop_before_it_starts_runs_nothing(sav
     assert journal.outcome == Outcome(RunStatus.INTERRUPTED)
 
 
-async def test_an_older_attempt_writes_nothing_once_a_newer_one_was_there(saver: FencedSqliteSaver) -> None:
+async def test_an_older_attempt_writes_nothing_once_a_newer_one_was_there(saver: FencedSaver) -> None:
     attempt = attempt_of()
     graph = graph_of("a", calls=[])
     await execute(again(attempt), graph, saver)
@@ -176,7 +176,7 @@ def next_run(position: int, **kwargs: Any) -> Attempt:
     return replace(attempt_of(**kwargs), position=position)
 
 
-async def test_a_command_that_does_not_apply_leaves_the_thread_as_it_was(saver: FencedSqliteSaver) -> None:
+async def test_a_command_that_does_not_apply_leaves_the_thread_as_it_was(saver: FencedSaver) -> None:
     graph = adding_graph()
     hello = {"messages": [("user", "hi")]}
     await execute(next_run(1, input=hello), graph, saver)
@@ -189,7 +189,7 @@ async def test_a_command_that_does_not_apply_leaves_the_thread_as_it_was(saver: 
     assert len(orjson.loads(after.outcome.values or b"")["messages"]) == 4
 
 
-async def test_a_run_from_a_checkpoint_that_is_not_there_fails_and_writes_nothing(saver: FencedSqliteSaver) -> None:
+async def test_a_run_from_a_checkpoint_that_is_not_there_fails_and_writes_nothing(saver: FencedSaver) -> None:
     graph = graph_of("a", calls=(calls := []))
     await execute(next_run(1), graph, saver)
     server = attempt_of().kwargs["config"]["configurable"]
@@ -205,7 +205,7 @@ async def test_a_run_from_a_checkpoint_that_is_not_there_fails_and_writes_nothin
 
 
 @pytest.mark.parametrize("mode", ["checkpoints", "debug", "events", "messages-tuple", "messages", "tasks"])
-async def test_what_the_caller_configured_is_written_down_nowhere(saver: FencedSqliteSaver, mode: str) -> None:
+async def test_what_the_caller_configured_is_written_down_nowhere(saver: FencedSaver, mode: str) -> None:
     attempt = attempt_of(input={"messages": [("user", "hi")]}, stream_mode=[mode])
     attempt.kwargs["config"]["configurable"] = {
         **attempt.kwargs["config"]["configurable"],

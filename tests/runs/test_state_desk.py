@@ -9,8 +9,8 @@ import orjson
 import pytest
 from langgraph.graph import START, StateGraph
 
-from runs.engine.checkpoints import FencedSqliteSaver, open_saver
 from runs.engine.state import Refused, StateDesk
+from runs.engine.storage import FencedSaver, SqliteDatabase, open_saver
 
 ABOUT = {"thread_id": "thread", "graph_id": "graph", "user_id": None, "checkpoint": {}}
 UPDATE = {**ABOUT, "position": 1, "about": {}}
@@ -39,9 +39,7 @@ class OneGraph:
     error: Exception | None = None
 
     @asynccontextmanager
-    async def open(
-        self, graph_id: str, config: Any, *, checkpointer: FencedSqliteSaver, **_: Any
-    ) -> AsyncIterator[Any]:
+    async def open(self, graph_id: str, config: Any, *, checkpointer: FencedSaver, **_: Any) -> AsyncIterator[Any]:
         if self.error:
             raise self.error
         yield graph().compile(checkpointer=checkpointer)
@@ -54,7 +52,7 @@ def registry() -> Iterator[OneGraph]:
 
 @pytest.fixture
 async def desk(tmp_path: Path, registry: OneGraph) -> AsyncIterator[StateDesk]:
-    async with open_saver(tmp_path / "checkpoints.sqlite3") as saver:
+    async with open_saver(SqliteDatabase(tmp_path / "checkpoints.sqlite3")) as saver:
         yield StateDesk(registry, saver)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,7 @@
+"""What graphs remember: checkpoints, in SQLite on one machine and in PostgreSQL on many."""
+
+from runs.engine.storage.fence import WRITER_KEY, StaleAttempt, Writer
+from runs.engine.storage.saver import FencedSaver, open_saver, site_database
+from runs.engine.storage.sqlite import SqliteDatabase
+
+__all__ = ["WRITER_KEY", "FencedSaver", "SqliteDatabase", "StaleAttempt", "Writer", "open_saver", "site_database"]

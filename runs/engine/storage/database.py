@@ -1,0 +1,63 @@
+"""What the checkpointer asks of a database; one adapter for each, held to the same contract by tests."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection
+from contextlib import AbstractContextManager
+from typing import Any, ClassVar
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+
+from runs.engine.storage.fence import Writer
+
+#: Under which LangGraph keeps what no task wrote, and the channel of answers to interrupts.
+NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"
+RESUME = "__resume__"
+
+
+class Session(ABC):
+    """One connection, used by one thread at a time."""
+
+    #: LangGraph's own saver on this connection; it writes in the transaction that is open.
+    saver: BaseCheckpointSaver[Any]
+
+    @abstractmethod
+    def transaction(self) -> AbstractContextManager[Any]:
+        """Commits at its end, rolls back when it is left by an exception."""
+
+    @abstractmethod
+    def raise_fences(self, writers: Collection[Writer]) -> set[str]:
+        """Let these write and nobody before them, unless a later one was there.
+
+        Answers the threads that surely have no checkpoint yet.
+        """
+
+    @abstractmethod
+    def held(self, writers: Collection[Writer]) -> set[Writer]:
+        """Those of these that may write; it stays so until the transaction ends."""
+
+    @abstractmethod
+    def drop_updates(self, thread_id: str, checkpoint_id: str) -> None:
+        """Forget what no task wrote beside this checkpoint, but for answers to interrupts."""
+
+    @abstractmethod
+    def drop_fence(self, thread_id: str) -> None:
+        """Let nobody write to this thread any more."""
+
+    @abstractmethod
+    def close(self) -> None: ...
+
+
+class Database(ABC):
+    """Where checkpoints are kept."""
+
+    #: What is raised while the database does not answer: the same work may succeed later.
+    transient: ClassVar[tuple[type[Exception], ...]]
+    #: How many connections read at the same time.
+    readers: ClassVar[int]
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Make what is missing. Engines that start together wait for each other."""
+
+    @abstractmethod
+    def connect(self) -> Session: ...

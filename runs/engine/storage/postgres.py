@@ -1,0 +1,156 @@
+"""Checkpoints of many machines: LangGraph's tables beside the site's own, so that a run's row says who may write."""
+
+import math
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import psycopg
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
+from langgraph.checkpoint.postgres import PostgresSaver
+from psycopg.rows import TupleRow
+
+from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
+from runs.engine.storage.fence import Writer
+from runs.postgres import connection_parameters
+
+_SETUP_LOCK = 7305158001
+_CLAIMS = """
+SELECT run_id, claim FROM runs_run WHERE run_id = ANY(%s::uuid[]) AND status = 'running' ORDER BY run_id FOR SHARE
+"""
+_POSITIONS = """
+SELECT thread_id, last_position FROM runs_thread WHERE thread_id = ANY(%s) ORDER BY thread_id FOR SHARE
+"""
+_DROP = """
+DELETE FROM checkpoint_writes
+WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s AND task_id = %s AND channel <> %s
+"""
+_INT64 = range(-(2**63), 2**63)
+
+Connection = psycopg.Connection[TupleRow]
+
+
+class PostgresDatabase(Database):
+    """The site's own database."""
+
+    transient = (psycopg.OperationalError, psycopg.InterfaceError)
+    readers = 4
+
+    def setup(self) -> None:
+        with self._connection("setup") as connection:
+            if _is_set_up(connection):
+                return
+            # Not a lock that is waited for: LangGraph makes indexes concurrently, which waits for all who wait.
+            while not _value(connection, "SELECT pg_try_advisory_lock(%s)", [_SETUP_LOCK]):
+                time.sleep(0.1)
+            PostgresSaver(connection).setup()  # type: ignore[arg-type]  # it makes its own cursors
+
+    def connect(self) -> "_PostgresSession":
+        return _PostgresSession(self._connection("checkpoints"))
+
+    def _connection(self, purpose: str) -> Connection:
+        return psycopg.connect(**connection_parameters(purpose), autocommit=True)
+
+
+def _is_set_up(connection: Connection) -> bool:
+    if _value(connection, "SELECT to_regclass('checkpoint_migrations')") is None:
+        return False
+    version = _value(connection, "SELECT max(v) FROM checkpoint_migrations")
+    return version is not None and version >= len(PostgresSaver.MIGRATIONS) - 1
+
+
+def _value(connection: Connection, statement: str, params: Collection[Any] = ()) -> Any:
+    row = connection.execute(statement, [*params]).fetchone()
+    return row and row[0]
+
+
+class _Boxed:
+    """A plain value that the database's JSON can not hold; it is stored like any other object."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+class _Saver(PostgresSaver):
+    """LangGraph's, which would fail on text with NUL, on surrogates, and on numbers that JSON does not have."""
+
+    def put(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        values = {key: value if _is_json(value) else _Boxed(value) for key, value in _values(checkpoint)}
+        return super().put(config, {**checkpoint, "channel_values": values}, metadata, new_versions)
+
+    def _dump_blobs(
+        self, thread_id: str, checkpoint_ns: str, values: dict[str, Any], versions: ChannelVersions
+    ) -> list[tuple[str, str, str, str, str, bytes | None]]:
+        unboxed = {key: value.value if isinstance(value, _Boxed) else value for key, value in values.items()}
+        return super()._dump_blobs(thread_id, checkpoint_ns, unboxed, versions)
+
+
+def _values(checkpoint: Checkpoint) -> Iterator[tuple[str, Any]]:
+    values: Mapping[str, Any] = checkpoint["channel_values"]
+    yield from values.items()
+
+
+def _is_json(value: Any) -> bool:
+    """Whether LangGraph may put the value into a column of JSON; all but plain values it stores otherwise anyway."""
+    if isinstance(value, str):
+        return ("\0" not in value and value.isascii()) or _is_text(value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return not isinstance(value, int) or value in _INT64
+
+
+def _is_text(value: str) -> bool:
+    try:
+        return b"\0" not in value.encode()
+    except UnicodeEncodeError:
+        return False
+
+
+class _PostgresSession(Session):
+    """An attempt may write while the run's row carries its claim; a change of state while no later turn was taken."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.saver = _Saver(connection)  # type: ignore[arg-type]  # it makes its own cursors
+
+    def transaction(self) -> AbstractContextManager[Any]:
+        return self._connection.transaction()
+
+    def raise_fences(self, writers: Collection[Writer]) -> set[str]:
+        # The rows were changed by whoever claimed the run or took the turn. The first turn of a thread finds nothing.
+        return {writer.thread_id for writer in writers if (writer.position, writer.attempt) == (1, 1)}
+
+    def held(self, writers: Collection[Writer]) -> set[Writer]:
+        held = self._holding_claims([writer for writer in writers if writer.claim])
+        return held | self._holding_turns([writer for writer in writers if not writer.claim])
+
+    def _holding_claims(self, writers: Collection[Writer]) -> set[Writer]:
+        if not writers:
+            return set()
+        found = self._connection.execute(_CLAIMS, [[writer.run_id for writer in writers]])
+        claims = {(str(run_id), str(claim)) for run_id, claim in found}
+        return {writer for writer in writers if (writer.run_id, writer.claim) in claims}
+
+    def _holding_turns(self, writers: Collection[Writer]) -> set[Writer]:
+        if not writers:
+            return set()
+        found = self._connection.execute(_POSITIONS, [[writer.thread_id for writer in writers]])
+        turns = set(found.fetchall())
+        return {writer for writer in writers if (writer.thread_id, writer.position) in turns}
+
+    def drop_updates(self, thread_id: str, checkpoint_id: str) -> None:
+        self._connection.execute(_DROP, [thread_id, checkpoint_id, NULL_TASK_ID, RESUME])
+
+    def drop_fence(self, thread_id: str) -> None:
+        """The rows that let somebody write went with the thread."""
+
+    def close(self) -> None:
+        self._connection.close()

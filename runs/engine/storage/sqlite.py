@@ -1,0 +1,114 @@
+"""Checkpoints of one machine: a SQLite file of its own, with a row per thread in it that says who may write."""
+
+import contextlib
+import fcntl
+import sqlite3
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from langgraph.checkpoint.sqlite import SqliteSaver
+
+from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
+from runs.engine.storage.fence import Writer
+
+_BUSY_SECONDS = 20
+_FENCES = """
+CREATE TABLE IF NOT EXISTS fences (
+    thread_id TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL, attempt INTEGER NOT NULL
+)
+"""
+_RAISE = """
+INSERT INTO fences (thread_id, position, attempt) VALUES (?, ?, ?)
+ON CONFLICT (thread_id) DO UPDATE SET position = excluded.position, attempt = excluded.attempt
+WHERE (excluded.position, excluded.attempt) > (fences.position, fences.attempt)
+"""
+_FENCE = "SELECT thread_id, position, attempt FROM fences WHERE thread_id IN ({places})"
+_DROP = """
+DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ? AND task_id = ? AND channel <> ?
+"""
+
+
+class SqliteDatabase(Database):
+    """The file at `path`, made for its owner alone."""
+
+    transient = (sqlite3.OperationalError,)
+    readers = 1
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def setup(self) -> None:
+        with self._alone(), closing(self._connection()) as connection:
+            SqliteSaver(connection).setup()
+            connection.execute(_FENCES)
+
+    def connect(self) -> "_SqliteSession":
+        return _SqliteSession(self._connection())
+
+    def _connection(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold back the other engines: of two that make the file at once, SQLite refuses one without waiting."""
+        with open(f"{self._path}.setup", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # SQLite would make the file for everybody to read, and those beside it. One that is there is not touched.
+            with contextlib.suppress(FileExistsError):
+                self._path.touch(mode=0o600, exist_ok=False)
+            yield
+
+
+class _Saver(SqliteSaver):
+    """LangGraph's, in the transaction of whoever calls it."""
+
+    @contextmanager
+    def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        with closing(self.conn.cursor()) as cursor:
+            yield cursor
+
+
+class _SqliteSession(Session):
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self.saver = _Saver(connection)
+        self.saver.is_setup = True
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        execute = self._connection.execute
+        execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                execute("ROLLBACK")
+
+    def raise_fences(self, writers: Collection[Writer]) -> set[str]:
+        threads = {writer.thread_id for writer in writers}
+        known = {thread_id for thread_id, *_ in self._fences(threads)}
+        self._connection.executemany(_RAISE, [writer[:3] for writer in writers])
+        return threads - known
+
+    def held(self, writers: Collection[Writer]) -> set[Writer]:
+        fences = set(self._fences({writer.thread_id for writer in writers}))
+        return {writer for writer in writers if writer[:3] in fences}
+
+    def _fences(self, threads: Collection[str]) -> list[tuple[str, int, int]]:
+        if not threads:
+            return []
+        statement = _FENCE.format(places=", ".join("?" * len(threads)))
+        return self._connection.execute(statement, [*threads]).fetchall()
+
+    def drop_updates(self, thread_id: str, checkpoint_id: str) -> None:
+        self._connection.execute(_DROP, (thread_id, checkpoint_id, NULL_TASK_ID, RESUME))
+
+    def drop_fence(self, thread_id: str) -> None:
+        self._connection.execute("DELETE FROM fences WHERE thread_id = ?", (thread_id,))
+
+    def close(self) -> None:
+        self._connection.close()
