@@ -10,6 +10,7 @@ django.setup()
 from channels.routing import ProtocolTypeRouter  # noqa: E402  needs the settings
 
 from deerflow_site.handler import ASGIHandler, Receive, Send  # noqa: E402
+from deerflow_site.health import Health  # noqa: E402
 
 
 async def refuse(scope: object, receive: Receive, send: Send) -> None:
@@ -18,4 +19,5 @@ async def refuse(scope: object, receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 4404})
 
 
-application = ProtocolTypeRouter({"http": ASGIHandler(), "websocket": refuse})
+health = Health(ASGIHandler())
+application = ProtocolTypeRouter({"http": health, "websocket": refuse})

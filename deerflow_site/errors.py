@@ -1,5 +1,8 @@
 """Answers for requests that no view answered: JSON `{"detail": ...}` for the API, Django's plain pages for people."""
 
+import sys
+
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views import defaults
 
@@ -25,6 +28,9 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
+    if isinstance(sys.exc_info()[1], OperationalError | InterfaceError):
+        detail = "The database does not answer; try again."
+        return JsonResponse({"detail": detail}, status=503, headers={"Retry-After": "1"})
     if is_page(request.path_info):
         return defaults.server_error(request)
     return JsonResponse({"detail": "Internal Server Error"}, status=500)

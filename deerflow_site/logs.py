@@ -60,6 +60,10 @@ def logging_config(level: str, *, for_a_person: bool) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             # Tells how it starts; `serve` says where it listens.
             "daphne": {"level": "WARNING"},
+            # Prints a traceback every second while Redis is away, of which `runs.log.hub` tells in a line.
+            "channels_redis": {"level": "CRITICAL"},
+            # Tells of every tick of the cluster.
+            "procrastinate": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
         },
     }

@@ -148,8 +148,16 @@ LANGUAGES = [("en", "English"), ("zh-hans", "简体中文")]
 TIME_ZONE = "UTC"
 USE_TZ = True
 
-# Database, cache, doorbell.
+# Database, cache, doorbell. Durations are in seconds.
 
+#: How long a run stays its host's without a word from it, and how often the host gives one.
+LEASE_SECONDS = env.seconds("LEASE_SECONDS", 30)
+HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", 10)
+if HEARTBEAT_SECONDS * 2 > LEASE_SECONDS:
+    raise ImproperlyConfigured("HEARTBEAT_SECONDS must be at most half of LEASE_SECONDS, so that one may be missed.")
+
+#: Threads from which coroutines reach the database: streams and hosts only read a few rows there, or renew leases.
+DATABASE_THREADS = 4
 SQLITE: dict[str, Any] = {
     "ENGINE": "deerflow_site.sqlite",
     "NAME": DATA_DIR / "db.sqlite3",
@@ -162,9 +170,31 @@ SQLITE: dict[str, Any] = {
     },
 }
 if POSTGRES:
+    POSTGRES["ENGINE"] = "deerflow_site.postgres"
     POSTGRES["CONN_MAX_AGE"] = 0  # The pool keeps the connections.
     POSTGRES["CONN_HEALTH_CHECKS"] = True
-    POSTGRES.setdefault("OPTIONS", {})["pool"] = {"min_size": 2, "max_size": WEB_THREADS + 4, "timeout": 10}
+    POSTGRES["OPTIONS"] = {
+        "application_name": "deerflow",
+        "connect_timeout": 3,
+        # Notice a server that is gone without a word.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15000,
+        # A process that was stopped in the middle of a transaction must not keep its runs from being taken over.
+        "options": f"-c idle_in_transaction_session_timeout={max(2000, int(LEASE_SECONDS * 1000 / 3))}",
+        **POSTGRES.get("OPTIONS", {}),
+        # One connection for each thread that may want one. While the database is away, whoever asks is told soon, and
+        # the pool tries again when it is asked, not after ever longer pauses.
+        "pool": {
+            "min_size": 1,
+            "max_size": WEB_THREADS + DATABASE_THREADS,
+            "timeout": 2,
+            "reconnect_timeout": 2,
+            "max_idle": 60,
+            "num_workers": 1,
+        },
+    }
 DATABASES = {"default": POSTGRES or SQLITE}
 
 CACHES: dict[str, Any] = {
@@ -237,17 +267,13 @@ LANGGRAPH_CONFIG = env.existing_file("LANGGRAPH_CONFIG", Path("langgraph.json"))
 DEERFLOW_MODEL = env.text("DEERFLOW_MODEL")  # Empty: the built-in agents use their offline model.
 WEBHOOK_ALLOW_PRIVATE = env.flag("WEBHOOK_ALLOW_PRIVATE", False)
 
-LEASE_SECONDS = env.seconds("LEASE_SECONDS", 30)
-HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", 10)
-if HEARTBEAT_SECONDS * 2 > LEASE_SECONDS:
-    raise ImproperlyConfigured("HEARTBEAT_SECONDS must be at most half of LEASE_SECONDS, so that one may be missed.")
-REAP_SECONDS = env.seconds("REAP_SECONDS", 5)
 MAX_ATTEMPTS = env.integer("MAX_ATTEMPTS", 3, at_least=1)
 RUN_TIMEOUT = env.seconds("RUN_TIMEOUT", 3600)
 CANCEL_GRACE = env.seconds("CANCEL_GRACE", 3)
 DRAIN_SECONDS = env.seconds("DRAIN_SECONDS", 30)
 ENGINE_PROCESSES = env.integer("ENGINE_PROCESSES", 1, at_least=1)
 ENGINE_CONCURRENCY = env.integer("ENGINE_CONCURRENCY", 200, at_least=1)
+ENGINE_MEMORY_MB = env.integer("ENGINE_MEMORY_MB", 0)  # 0: no limit.
 
 DISCONNECT_GRACE = env.seconds("DISCONNECT_GRACE", 2)
 STREAM_HEARTBEAT = env.seconds("STREAM_HEARTBEAT", 5)

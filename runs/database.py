@@ -1,18 +1,24 @@
 """The way from coroutines to the database: a few threads of its own, each with a connection that it keeps."""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
-from django.db import close_old_connections
+from django.conf import settings
+from django.db import InterfaceError, OperationalError, close_old_connections
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# Streams and hosts only read a few rows or renew leases here: few threads are enough, and their number does not grow
-# with the streams that are open.
-_threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="database")
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 1.0
+
+# Few threads are enough, and their number does not grow with the streams that are open.
+_threads = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="database")
 
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -23,3 +29,13 @@ async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwarg
         return function(*args, **kwargs)
 
     return await sync_to_async(call, thread_sensitive=False, executor=_threads)()
+
+
+async def in_database_at_last(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """As `in_database`, once the database answers: it is asked again until then."""
+    while True:
+        try:
+            return await in_database(function, *args, **kwargs)
+        except (OperationalError, InterfaceError) as exc:
+            logger.warning("the database does not answer %s; asking again: %s", function.__name__, exc)
+            await asyncio.sleep(_RETRY_SECONDS)

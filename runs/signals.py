@@ -1,11 +1,11 @@
-"""News of committed facts. Sent after the commit, in the process that committed; losing one loses nothing.
+"""News of committed facts. Losing one loses nothing: the rows are the truth, and whoever listens only acts sooner.
 
-The rows are the truth: whoever listens here only acts sooner than it would by looking at them.
+All but the first are told by `runs.wire`, to every process that shares the database.
 """
 
 from django.dispatch import Signal
 
-#: Chunks of the event log were committed. Argument: `chunks`, a list of `runs.records.Chunk`.
+#: Chunks of the event log were committed by this process. Argument: `chunks`, a list of `runs.records.Chunk`.
 chunks_committed = Signal()
 
 #: There may be pending runs to claim.
@@ -16,3 +16,9 @@ cancel_requested = Signal()
 
 #: Threads were deleted and their checkpoints wait to be purged.
 threads_deleted = Signal()
+
+#: A process wants to know whether another one has readers of a run that it would cancel. Argument: `about`, its id.
+readers_sought = Signal()
+
+#: A process has readers of a run. Argument: `about`, its id.
+readers_found = Signal()

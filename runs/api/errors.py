@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from pydantic import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
@@ -30,8 +30,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
         return Response({"detail": _fields(exc)}, 422)
     if isinstance(exc, RequestDataTooBig):
         return Response({"detail": "The body is too large."}, 413)
-    if isinstance(exc, DatabaseError):
-        logger.exception("the database failed a request")
+    if isinstance(exc, DatabaseError | InterfaceError):
+        logger.error("the database failed a request", exc_info=not isinstance(exc, OperationalError | InterfaceError))
         return Response({"detail": "The database does not answer; try again."}, 503, headers=_RETRY)
     return drf_exception_handler(exc, context)
 

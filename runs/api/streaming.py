@@ -6,7 +6,6 @@ A live answer holds no thread and no database connection while it waits: see `de
 import asyncio
 import logging
 import uuid
-from collections import Counter
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -15,18 +14,17 @@ from typing import Any, Self
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError
 from django.http import StreamingHttpResponse
 
-from runs import lifecycle
-from runs.database import in_database
-from runs.log import StreamCut, current_hub, follow_run, oldest_seq, read_run
+from runs.api import presence
+from runs.database import in_database_at_last
+from runs.log import StreamCut, follow_run, oldest_seq, read_run
 from runs.models import Run
 from runs.protocol.classic import ClassicStream
 from runs.protocol.sse import CONTENT_TYPE, HEARTBEAT, frame
 from runs.records import Chunk, heads_and_data
 from runs.services.runs import Settled, settled
-from runs.states import TERMINAL, CancelAction, RunStatus
+from runs.states import TERMINAL, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +33,6 @@ _NEWLINE = b"\n"
 
 #: The part of STREAM_HEARTBEAT after which a reader is told that the connection lives. Clocks of loops are coarse.
 _SILENT = 0.9
-
-#: How many read each run here.
-_readers: Counter[uuid.UUID] = Counter()
-#: Runs that are to end when nobody reads them any more.
-_abandoned: set[uuid.UUID] = set()
-_leavings: set[asyncio.Task[None]] = set()
 
 
 class LiveResponse(StreamingHttpResponse):
@@ -119,7 +111,7 @@ async def _attended(
     What a run emits may be nothing for this reader: an empty part in a silence becomes `sign`.
     """
     here = True
-    _readers[run.run_id] += 1
+    presence.arrive(run.run_id)
     now = asyncio.get_running_loop().time
     spoke = now()
     try:
@@ -133,37 +125,7 @@ async def _attended(
         here = False
         raise
     finally:
-        _leave(run, early=here, cancel_on_disconnect=cancel_on_disconnect)
-
-
-def _leave(run: _Followed, *, early: bool, cancel_on_disconnect: bool) -> None:
-    """A reader leaves. The last one takes the run along if any reader before it was to."""
-    _readers[run.run_id] -= 1
-    if early and cancel_on_disconnect:
-        _abandoned.add(run.run_id)
-    if _readers[run.run_id]:
-        return
-    del _readers[run.run_id]
-    if not early:
-        _abandoned.discard(run.run_id)
-    elif run.run_id in _abandoned:
-        task = asyncio.get_running_loop().create_task(_cancel_unless_read(run))
-        _leavings.add(task)
-        task.add_done_callback(_leavings.discard)
-
-
-async def _cancel_unless_read(run: _Followed) -> None:
-    """A reader that only lost its connection is back sooner than DISCONNECT_GRACE."""
-    await asyncio.sleep(settings.DISCONNECT_GRACE)
-    if current_hub().closed or _readers[run.run_id]:
-        return
-    _abandoned.discard(run.run_id)
-    try:
-        await in_database(lifecycle.request_cancel, run.run_id, run.thread_id, CancelAction.INTERRUPT)
-    except Run.DoesNotExist:
-        pass
-    except DatabaseError:
-        logger.exception("run %s could not be cancelled after its reader left", run.run_id)
+        presence.leave(run.run_id, run.thread_id, early=here, takes_run_along=cancel_on_disconnect)
 
 
 def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:
@@ -175,7 +137,7 @@ def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:
 async def _frames(run: _Followed, modes: Iterable[str], after: int | None) -> AsyncGenerator[bytes]:
     cursor = run.after_seq if after is None else max(after, run.after_seq)
     stream = ClassicStream(modes, cursor)
-    if run.over and await in_database(oldest_seq, run.run_id) is None:
+    if run.over and await in_database_at_last(oldest_seq, run.run_id) is None:
         yield stream.gap(None) + await _last_values(run) + stream.close()
         return
     start = run.after_seq if stream.needs_history else cursor
@@ -187,7 +149,7 @@ async def _frames(run: _Followed, modes: Iterable[str], after: int | None) -> As
 
 async def _last_values(run: _Followed) -> bytes:
     """The state of the thread, for a reader of events that are not kept any more."""
-    left = await in_database(settled, run.run_id)
+    left = await in_database_at_last(settled, run.run_id)
     return frame("values", orjson.dumps(left.values if left else None))
 
 
@@ -205,7 +167,7 @@ async def _outcome(run: _Followed) -> AsyncGenerator[bytes]:
     if status == RunStatus.SUCCESS and values is not None:
         yield values
     else:
-        yield _settled_json(await in_database(settled, run.run_id))
+        yield _settled_json(await in_database_at_last(settled, run.run_id))
 
 
 def _settled_json(left: Settled | None) -> bytes:

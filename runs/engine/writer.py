@@ -13,7 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
-from django.db import DatabaseError, OperationalError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from runs.lifecycle import Outcome, Write, write
 from runs.records import Chunk, Record
@@ -140,8 +140,8 @@ class Pen:
         while True:
             try:
                 return write(batch)
-            except OperationalError:
-                logger.exception("the log could not be written; trying again")
+            except (OperationalError, InterfaceError) as exc:
+                logger.warning("the log could not be written; trying again: %s", exc)
                 connection.close()
                 time.sleep(_RETRY_SECONDS)
             except DatabaseError:

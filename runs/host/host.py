@@ -13,15 +13,17 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
-from runs import calls, lifecycle
+from runs import calls, lifecycle, wire
 from runs.database import in_database
 from runs.engine import pipe
 from runs.fences import lower_fences
 from runs.host import chores
+from runs.host.clock import keep_time
 from runs.host.engine import Engine
 from runs.host.pool import Pool
+from runs.host.upkeep import Upkeep
 from runs.langgraph_json import read_config
 from runs.lifecycle import Attempt, Outcome, Write
 from runs.log import current_hub
@@ -40,7 +42,6 @@ _POLICE_SECONDS = 0.5
 _ENGINES_ALONE = 2
 #: How long an event loop may be held up by something that no run answers for.
 _STUCK_SECONDS = 5.0
-_CHORES_SECONDS = 10.0
 #: Engines speak twice a second, even while a graph spins. One that is silent for half a lease, and at least for so
 #: long, is stopped or stuck for good.
 _LEAST_SILENCE_SECONDS = 5.0
@@ -74,6 +75,9 @@ class Host:
         self.name = f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pool = Pool(self._on_message, self._on_engine_end)
         self._held: dict[Key, Held] = {}
+        self._upkeep = Upkeep(
+            self._pool, self._check_leases, lambda: {held.attempt.thread_id for held in self._held.values()}
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pending = asyncio.Event()
         self._cancels = asyncio.Event()
@@ -86,8 +90,11 @@ class Host:
 
     # Life.
 
-    async def start(self, *, alone: bool) -> None:
-        """Begin to work. `alone`: no other host works on this database, so every running run is an orphan."""
+    async def start(self, *, alone: bool, runs: bool = True) -> None:
+        """Begin to work. `alone`: no other host works on this database, so every running run is an orphan.
+
+        Without `runs` it only answers questions about state, for a server whose runs are executed by workers.
+        """
         self._loop = asyncio.get_running_loop()
         graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
         await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""))
@@ -96,13 +103,26 @@ class Host:
             await in_database(_release_orphans)
         self._connect()
         calls.install(self._pool.call)
-        self._pool.start(run_engines=settings.ENGINE_PROCESSES)
+        self._pool.start(run_engines=settings.ENGINE_PROCESSES if runs else 0)
+        self._spawn(wire.listen())
+        self._spawn(self._forever(self._watch_engines, None, _POLICE_SECONDS))
+        if not runs:
+            return
         self._spawn(self._forever(self._dispatch, self._pending, _TICK_SECONDS))
         self._spawn(self._forever(self._check_leases, self._cancels, settings.HEARTBEAT_SECONDS))
-        self._spawn(self._forever(self._reap, None, settings.REAP_SECONDS))
-        self._spawn(self._forever(self._watch_engines, None, _POLICE_SECONDS))
         self._spawn(self._forever(self._police, None, _POLICE_SECONDS))
-        self._spawn(self._forever(self._do_chores, self._deleted, _CHORES_SECONDS))
+        if alone:
+            self._spawn(self._forever(self._upkeep.tick, self._deleted, _TICK_SECONDS))
+        else:
+            self._spawn(self._forever(self._keep_time, None, _TICK_SECONDS))
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes runs, or answers questions if that is all it does."""
+        return not self._draining and self._pool.is_ready()
+
+    async def _keep_time(self) -> None:
+        await keep_time(self._upkeep.tick)
 
     async def drain(self, seconds: float) -> None:
         """Take no more runs, give the running ones so long, hand the others back."""
@@ -122,7 +142,10 @@ class Host:
         for task in self._tasks:
             task.cancel()
         await self._pool.stop()
-        await in_database(lifecycle.release, left, crashed=False)
+        try:
+            await in_database(lifecycle.release, left, crashed=False)
+        except Error:
+            logger.exception("the runs of this host go on when their leases have ended")
 
     def _connect(self) -> None:
         """Be woken by what this process commits. Signals come in the thread that committed."""
@@ -255,7 +278,7 @@ class Host:
                 await self._settle(held)
             left = [held.key for held in lost if not held.settled]
             await in_database(lifecycle.release, left, crashed=not engine.killed)
-        except DatabaseError:
+        except Error:
             logger.exception("the runs of engine %s go on when their leases have ended", engine.pid)
         self._pending.set()
 
@@ -274,11 +297,6 @@ class Host:
             elif held and kept[key]:
                 self._stop(held, "cancel")
 
-    async def _reap(self) -> None:
-        # After a machine has slept, its own leases look expired too.
-        await self._check_leases()
-        await in_database(lifecycle.reap)
-
     def _stop(self, held: Held, reason: str) -> None:
         if held.reason in ("", "drain"):
             held.reason = reason
@@ -292,6 +310,9 @@ class Host:
             engine.silent_for += _POLICE_SECONDS
             if engine.ready.is_set() and engine.silent_for > max(settings.LEASE_SECONDS / 2, _LEAST_SILENCE_SECONDS):
                 logger.warning("engine %s says nothing any more: it is replaced", engine.pid)
+                engine.kill(lost=True)
+            elif settings.ENGINE_MEMORY_MB and engine.memory_mb() > settings.ENGINE_MEMORY_MB:
+                logger.warning("engine %s takes more than ENGINE_MEMORY_MB: it is replaced", engine.pid)
                 engine.kill(lost=True)
             elif engine.used_up or (engine.stalled_for > _STUCK_SECONDS and not self._holds(engine, engine.stalled_by)):
                 logger.warning("engine %s is held up by what no run of it answers for: it is replaced", engine.pid)
@@ -340,21 +361,6 @@ class Host:
         except (calls.NoEngine, calls.CallRefused, TimeoutError):
             return
         await in_database(lifecycle.values_found, attempt.thread_id, attempt.position, orjson.loads(answer)["values"])
-
-    # Chores.
-
-    async def _do_chores(self) -> None:
-        await in_database(chores.expire_temporary_threads)
-        await in_database(chores.prune_events)
-        busy = {held.attempt.thread_id for held in self._held.values()}
-        for thread_id in await in_database(chores.purges):
-            if thread_id in busy:
-                continue
-            try:
-                await self._pool.call("purge", {"thread_id": thread_id})
-            except (calls.NoEngine, TimeoutError):
-                return
-            await in_database(chores.purged, thread_id)
 
 
 def _release_orphans() -> None:

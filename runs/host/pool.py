@@ -36,6 +36,7 @@ class Pool:
         self._closing = False
 
     def start(self, *, run_engines: int) -> None:
+        self._duties: set[Duty] = {"runs", "state"} if run_engines else {"state"}
         for _ in range(run_engines):
             self._keep(self._always("runs"))
         self._keep(self._always("state"))
@@ -43,6 +44,11 @@ class Pool:
     def engines(self, duty: Duty) -> list[Engine]:
         """Those that are alive and not one run's alone."""
         return [engine for engine in self._engines if engine.duty == duty and not engine.solo]
+
+    def is_ready(self) -> bool:
+        """Whether there is an engine of each duty that it keeps."""
+        ready = {engine.duty for engine in self._engines if engine.ready.is_set() and not engine.gone}
+        return ready >= self._duties
 
     def alive(self) -> list[Engine]:
         return list(self._engines)

@@ -52,7 +52,8 @@ def write(batch: Sequence[Write]) -> list[Chunk | None]:
         insert_chunks([chunk for chunk in chunks if chunk])
     announce([chunk for chunk in chunks if chunk])
     if any(item.outcome for item in batch):
-        announce_pending()
+        # Other hosts look by themselves; this one has room now.
+        runs_pending.send(sender=Run)
     return chunks
 
 
@@ -208,8 +209,3 @@ def announce(chunks: Sequence[Chunk]) -> None:
     told = [chunk for chunk in chunks if chunk.payload]
     if told:
         chunks_committed.send(sender=EventChunk, chunks=told)
-
-
-def announce_pending() -> None:
-    """Tell this process that there may be runs to claim."""
-    runs_pending.send(sender=Run)

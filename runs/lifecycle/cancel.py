@@ -7,10 +7,11 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from runs.lifecycle.append import Outcome, announce, announce_pending, finish, insert_chunks, lock_threads
+from runs.lifecycle.append import Outcome, announce, finish, insert_chunks, lock_threads
 from runs.models import Run
-from runs.signals import cancel_requested
+from runs.signals import cancel_requested, runs_pending
 from runs.states import TERMINAL, CancelAction, RunStatus
+from runs.wire import tell
 
 
 class CancelResult(Enum):
@@ -42,7 +43,7 @@ def cancel_in_transaction(run: Run, action: CancelAction) -> CancelResult:
         Run.objects.filter(run_id=run.run_id, cancel_action="").update(
             cancel_action=action, cancel_requested_at=Now(), updated_at=timezone.now()
         )
-    transaction.on_commit(lambda: cancel_requested.send(sender=Run))
+    tell(cancel_requested)
     return CancelResult.REQUESTED
 
 
@@ -51,4 +52,4 @@ def _finish_pending(run: Run, action: CancelAction) -> None:
     chunk = finish(run.run_id, run.thread_id, Outcome(RunStatus.INTERRUPTED))
     insert_chunks([chunk])
     transaction.on_commit(lambda: announce([chunk]))
-    transaction.on_commit(announce_pending)
+    tell(runs_pending)

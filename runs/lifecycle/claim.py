@@ -126,7 +126,7 @@ def _lease_end_sql() -> str:
 
 
 def heartbeat(claims: Collection[tuple[uuid.UUID, uuid.UUID]]) -> dict[tuple[uuid.UUID, uuid.UUID], str]:
-    """Renew the leases of these (run, claim) pairs in one statement.
+    """Renew the leases of these (run, claim) pairs in one transaction.
 
     Answers those that are still held, each with its cancel action (empty: none). A pair that is missing was taken
     away: its attempt must stop.
@@ -137,6 +137,10 @@ def heartbeat(claims: Collection[tuple[uuid.UUID, uuid.UUID]]) -> dict[tuple[uui
     mine = Run.objects.filter(
         run_id__in=[run_id for run_id, _ in held], claim__in={token for _, token in held}, status=RunStatus.RUNNING
     )
-    mine.update(lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS))
-    rows = mine.values_list("run_id", "claim", "cancel_action")
+    with transaction.atomic():
+        if connection.features.has_select_for_update:
+            # In the order in which checkpoints hold them, so that nobody waits in a ring.
+            list(mine.order_by("run_id").select_for_update(no_key=True).values_list("run_id"))
+        mine.update(lease_until=Now() + timedelta(seconds=settings.LEASE_SECONDS))
+        rows = list(mine.values_list("run_id", "claim", "cancel_action"))
     return {(run_id, token): action for run_id, token, action in rows if token and (run_id, token) in held}

@@ -6,13 +6,15 @@ from datetime import datetime
 from typing import Any
 
 import orjson
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.utils import timezone
 
-from runs.lifecycle.append import adapted_time, announce_pending
+from runs.lifecycle.append import adapted_time
 from runs.lifecycle.cancel import cancel_in_transaction
 from runs.models import Purge, Run, Thread
+from runs.signals import runs_pending
 from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
+from runs.wire import tell
 
 
 class ThreadBusy(Exception):
@@ -143,7 +145,7 @@ def add_run(place: Place, new: NewRun) -> Run:
             ],
         )
     _insert_run(run)
-    transaction.on_commit(announce_pending)
+    tell(runs_pending)
     return run
 
 
@@ -163,7 +165,7 @@ def add_thread_with_run(thread_id: str, new: NewRun, *, temporary: bool) -> Run:
         )
     )
     _insert_run(run)
-    transaction.on_commit(announce_pending)
+    tell(runs_pending)
     return run
 
 

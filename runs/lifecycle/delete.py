@@ -5,11 +5,12 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from runs.lifecycle.append import Outcome, announce, announce_pending, finish, lock_threads
+from runs.lifecycle.append import Outcome, announce, finish, lock_threads
 from runs.models import Purge, Run, Thread
 from runs.records import Chunk
-from runs.signals import cancel_requested, threads_deleted
+from runs.signals import cancel_requested, runs_pending, threads_deleted
 from runs.states import ACTIVE, RunStatus
+from runs.wire import tell
 
 
 def delete_run(run_id: uuid.UUID, thread_id: str) -> None:
@@ -19,7 +20,7 @@ def delete_run(run_id: uuid.UUID, thread_id: str) -> None:
         run = Run.objects.get(run_id=run_id)
         _end([run])
         run.delete()
-        transaction.on_commit(announce_pending)
+        tell(runs_pending)
 
 
 def delete_thread(thread_id: str) -> None:
@@ -30,7 +31,7 @@ def delete_thread(thread_id: str) -> None:
         _end(Run.objects.filter(thread=thread).active())
         thread.delete()
         Purge.objects.create(thread_id=thread_id)
-        transaction.on_commit(lambda: threads_deleted.send(sender=Thread))
+        tell(threads_deleted)
 
 
 def _end(runs: Iterable[Run]) -> None:
@@ -40,4 +41,4 @@ def _end(runs: Iterable[Run]) -> None:
     ]
     if chunks:
         transaction.on_commit(lambda: announce(chunks))
-        transaction.on_commit(lambda: cancel_requested.send(sender=Run))
+        tell(cancel_requested)

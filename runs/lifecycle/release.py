@@ -4,23 +4,40 @@ import uuid
 from collections.abc import Collection
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from runs.lifecycle.append import Outcome, announce, announce_pending, finish, insert_chunks, lock_threads
+from runs.lifecycle.append import Outcome, announce, finish, insert_chunks, lock_threads
 from runs.models import Run
 from runs.records import Chunk
+from runs.signals import runs_pending
 from runs.states import RunStatus
+from runs.wire import tell
 
 _LOST = {"error": "worker_lost", "message": "The process that ran this run was lost repeatedly."}
 
+_JUST_STARTED = "SELECT NOW() - pg_postmaster_start_time() < make_interval(secs => %s)"
+
 
 def reap() -> int:
-    """Release every run whose lease has ended, by the database's clock. Answers how many."""
+    """Release every run whose lease has ended, by the database's clock. Answers how many.
+
+    A lease could not be renewed while the database was away: for as long as one lasts after its start, none counts.
+    """
+    if just_started():
+        return 0
     expired = Run.objects.filter(status=RunStatus.RUNNING).exclude(lease_until__gte=Now())
     return release(list(expired.values_list("run_id", "claim")), crashed=True)
+
+
+def just_started() -> bool:
+    if connection.vendor != "postgresql":
+        return False
+    with connection.cursor() as cursor:
+        cursor.execute(_JUST_STARTED, [settings.LEASE_SECONDS])
+        return bool(cursor.fetchone()[0])
 
 
 def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: bool) -> int:
@@ -36,7 +53,7 @@ def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: 
         if chunk:
             announce([chunk])
     if released:
-        announce_pending()
+        tell(runs_pending)
     return released
 
 

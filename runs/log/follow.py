@@ -1,16 +1,21 @@
 """Following a log: replay, then live, in one call and without a seam."""
 
 import asyncio
+import logging
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from runs.database import in_database
-from runs.log.hub import Subscription, current_hub
+from django.db import InterfaceError, OperationalError
+
+from runs.database import in_database, in_database_at_last
+from runs.log.hub import POLL_SECONDS, Subscription, current_hub
 from runs.log.read import PAGE, read_after, read_run_after
 from runs.models import Run
 from runs.records import Chunk
 from runs.states import TERMINAL
+
+logger = logging.getLogger(__name__)
 
 
 class StreamCut(Exception):
@@ -50,7 +55,14 @@ async def follow(thread_id: str, after: int, *, silence: float) -> AsyncGenerato
 
 async def _catch_up(subscription: Subscription) -> AsyncGenerator[list[Chunk]]:
     while True:
-        chunks = await in_database(read_after, subscription.thread_id, subscription.cursor)
+        try:
+            chunks = await in_database(read_after, subscription.thread_id, subscription.cursor)
+        except (OperationalError, InterfaceError) as exc:
+            # The reader waits for the database, and is shown that its connection lives.
+            logger.warning("the log of thread %s can not be read; trying again: %s", subscription.thread_id, exc)
+            yield []
+            await asyncio.sleep(POLL_SECONDS)
+            continue
         if chunks:
             subscription.cursor = chunks[-1].last_seq
             yield chunks
@@ -90,7 +102,7 @@ async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: 
                 if ends(mine[-1]):
                     return
             elif not chunks or now() - heard >= silence:
-                if await in_database(is_over, run_id):
+                if await _is_over(run_id):
                     break
                 yield []
                 heard = now()
@@ -101,7 +113,7 @@ async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: 
 async def read_run(run_id: uuid.UUID, after: int) -> AsyncGenerator[list[Chunk]]:
     """The chunks of a run above `after` that the log has now."""
     while True:
-        chunks = await in_database(read_run_after, run_id, after)
+        chunks = await in_database_at_last(read_run_after, run_id, after)
         if chunks:
             yield chunks
             after = chunks[-1].last_seq
@@ -112,6 +124,14 @@ async def read_run(run_id: uuid.UUID, after: int) -> AsyncGenerator[list[Chunk]]
 def ends(chunk: Chunk) -> bool:
     """Whether the chunk holds its run's last event."""
     return chunk.payload.rsplit(b"\n", 2)[-2].startswith(b"end ")
+
+
+async def _is_over(run_id: uuid.UUID) -> bool:
+    """As `is_over`; False while the database does not answer."""
+    try:
+        return await in_database(is_over, run_id)
+    except (OperationalError, InterfaceError):
+        return False
 
 
 def is_over(run_id: uuid.UUID) -> bool:

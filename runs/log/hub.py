@@ -9,13 +9,14 @@ import asyncio
 import logging
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from channels.layers import get_channel_layer
 from django.conf import settings
-from django.db import DatabaseError
+from django.db import Error
 
 from runs.database import in_database
 from runs.log.read import last_seqs
@@ -25,6 +26,9 @@ from runs.signals import chunks_committed
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+#: How long the layer may take for an answer, and how long it is left alone when it took longer or failed.
+_LAYER_SECONDS = 1.0
+_REST_SECONDS = 1.0
 
 
 class Subscription:
@@ -90,7 +94,10 @@ class Subscription:
 
 
 class Hub:
-    """All followers of this process. Made by `current_hub`; lives on one event loop."""
+    """All followers of this process. Made by `current_hub`; lives on one event loop.
+
+    The layer may fail, hang and come back: then nothing is heard, and the poll finds everything.
+    """
 
     def __init__(self) -> None:
         self.closed = False
@@ -98,13 +105,18 @@ class Hub:
         self._layer: Any = get_channel_layer()
         self._channel = ""
         self._followers: dict[str, set[Subscription]] = {}
+        #: The threads whose group this process is in.
+        self._joined: set[str] = set()
+        #: Until then the layer is left alone, by the loop's clock.
+        self._layer_rests_until = 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Lock()
 
     async def ring(self, chunks: Sequence[Chunk]) -> None:
         """Announce committed chunks to the followers of every process."""
         for chunk in chunks:
-            await self._layer.group_send(_group(chunk.thread_id), {"type": "log.chunk", "chunk": list(chunk)})
+            message = {"type": "log.chunk", "chunk": list(chunk)}
+            await self._ask_layer(partial(self._layer.group_send, _group(chunk.thread_id), message))
 
     @asynccontextmanager
     async def subscription(self, thread_id: str) -> AsyncIterator[Subscription]:
@@ -115,13 +127,13 @@ class Hub:
         followers.add(subscription)
         try:
             if len(followers) == 1:
-                await self._layer.group_add(_group(thread_id), self._channel)
+                await self._join(thread_id)
             yield subscription
         finally:
             followers.discard(subscription)
             if not followers and self._followers.get(thread_id) is followers:
                 del self._followers[thread_id]
-                await self._layer.group_discard(_group(thread_id), self._channel)
+                await self._leave(thread_id)
 
     def cut(self) -> None:
         """End every stream of this process without a clean end, so that clients come back to another one."""
@@ -141,9 +153,57 @@ class Hub:
         async with self._ready:
             if self._tasks:
                 return
-            self._channel = await self._layer.new_channel("hub")
+            await self._open_channel()
             self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._poll())]
             chunks_committed.connect(self._on_commit, weak=False)
+
+    # The layer.
+
+    async def _ask_layer(self, question: Callable[[], Awaitable[Any]]) -> Any:
+        """What the layer answers, or None when it does not. It is not asked again for a while then."""
+        if self._loop.time() < self._layer_rests_until:
+            return None
+        try:
+            async with asyncio.timeout(_LAYER_SECONDS):
+                # Answers that bring nothing, as those of the group's doings, are True here.
+                return (await question()) or True
+        except Exception as exc:  # whatever a layer raises: nothing but time depends on it
+            if self._loop.time() >= self._layer_rests_until:
+                logger.warning("the doorbell is out of order, followers look by themselves: %r", exc)
+            self._layer_rests_until = self._loop.time() + _REST_SECONDS
+            return None
+
+    async def _open_channel(self) -> None:
+        self._channel = await self._ask_layer(partial(self._layer.new_channel, "hub")) or ""
+
+    async def _join(self, thread_id: str) -> None:
+        if self._channel and await self._ask_layer(partial(self._layer.group_add, _group(thread_id), self._channel)):
+            self._joined.add(thread_id)
+            if thread_id not in self._followers:
+                # They left while the layer was asked.
+                await self._leave(thread_id)
+
+    async def _leave(self, thread_id: str) -> None:
+        if thread_id in self._joined:
+            self._joined.discard(thread_id)
+            await self._ask_layer(partial(self._layer.group_discard, _group(thread_id), self._channel))
+
+    async def _receive(self) -> None:
+        while True:
+            if not self._channel:
+                await asyncio.sleep(POLL_SECONDS)
+                await self._open_channel()
+                continue
+            try:
+                message = await self._layer.receive(self._channel)
+            except Exception as exc:  # as above
+                logger.warning("the doorbell can not be heard: %r", exc)
+                self._channel = ""
+                self._joined.clear()
+                continue
+            chunk = Chunk(*message["chunk"])
+            for subscription in self._followers.get(chunk.thread_id, ()):
+                subscription.offer(chunk)
 
     def _on_commit(self, chunks: list[Chunk], **_: object) -> None:
         """Called in whichever thread committed."""
@@ -154,28 +214,29 @@ class Hub:
         task = self._loop.create_task(self.ring(chunks))
         task.add_done_callback(_log_failure)
 
-    async def _receive(self) -> None:
-        while True:
-            message = await self._layer.receive(self._channel)
-            chunk = Chunk(*message["chunk"])
-            for subscription in self._followers.get(chunk.thread_id, ()):
-                subscription.offer(chunk)
+    # The poll.
 
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(POLL_SECONDS)
+            for thread_id in [thread_id for thread_id in self._followers if thread_id not in self._joined]:
+                await self._join(thread_id)
             if not self._followers:
                 continue
             try:
                 numbers = await in_database(last_seqs, list(self._followers))
-            except DatabaseError:
-                logger.warning("the database did not answer the followers' poll", exc_info=True)
+            except Error as exc:
+                logger.warning("the database did not answer the followers' poll: %s", exc)
                 continue
-            for thread_id, followers in list(self._followers.items()):
-                for subscription in followers:
-                    # A deleted thread has no number; its followers look once more and end.
-                    if numbers.get(thread_id, subscription.cursor + 1) > subscription.cursor:
-                        subscription.fall_behind()
+            self._compare(numbers)
+
+    def _compare(self, numbers: dict[str, int]) -> None:
+        """Have those who missed something read it."""
+        for thread_id, followers in list(self._followers.items()):
+            for subscription in followers:
+                # A deleted thread has no number; its followers look once more and end.
+                if numbers.get(thread_id, subscription.cursor + 1) > subscription.cursor:
+                    subscription.fall_behind()
 
 
 _hubs: "weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub]" = weakref.WeakKeyDictionary()

@@ -1,4 +1,4 @@
-"""`manage.py serve`: the server on one machine, with everything that it needs."""
+"""`manage.py serve`: the server, on one machine with everything that it needs, on many beside workers."""
 
 import asyncio
 import contextlib
@@ -15,14 +15,14 @@ from typing import IO, Any
 
 import watchfiles
 from django.conf import settings
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connection
 
 from accounts.models import User
-from deerflow_site.asgi import application
+from deerflow_site.asgi import application, health
 from deerflow_site.server import Server, event_loop, reactor
+from deerflow_site.startup import check_configuration, prepare_database, say
 from runs.host.host import Host
-from runs.langgraph_json import ConfigError, read_config
 from runs.log import current_hub
 
 logger = logging.getLogger(__name__)
@@ -31,26 +31,26 @@ _BACKLOG = 1024
 
 
 class Command(BaseCommand):
-    help = "Serve the API and run graphs, on one machine."
+    help = "Serve the API, and run graphs."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--reload", action="store_true", help="start again when a source file changes")
+        parser.add_argument("--no-worker", action="store_true", help="leave the runs to workers; needs DATABASE_URL")
+        parser.add_argument("--no-migrate", action="store_true", help="wait until the database was migrated elsewhere")
 
-    def handle(self, *args: Any, reload: bool, **options: Any) -> None:
-        if settings.POSTGRES:
-            raise CommandError("DATABASE_URL: this server runs on one machine with SQLite; unset it.")
+    def handle(self, *args: Any, reload: bool, no_worker: bool, no_migrate: bool, **options: Any) -> None:
+        if no_worker and not settings.POSTGRES:
+            raise CommandError("--no-worker needs DATABASE_URL: with SQLite nobody else could run graphs.")
         if reload:
             _serve_and_reload()
             return
-        try:
-            read_config(settings.LANGGRAPH_CONFIG)
-        except ConfigError as exc:
-            raise CommandError(str(exc)) from None
-        with _sole_server(settings.DATA_DIR / "serve.lock"):
-            call_command("migrate", interactive=False, verbosity=0)
+        check_configuration()
+        with contextlib.nullcontext() if settings.POSTGRES else _sole_server(settings.DATA_DIR / "serve.lock"):
+            prepare_database(migrate=not no_migrate)
             if not User.objects.exists():
                 self.stderr.write("Make an API key with: manage.py createkey --email you@example.org")
-            _Service(_listen(settings.HOST, settings.PORT)).run()
+            connection.close()
+            _Service(_listen(settings.HOST, settings.PORT), runs=not no_worker).run()
 
 
 def _serve_and_reload() -> None:
@@ -98,11 +98,13 @@ def _listen(host: str, port: int) -> socket.socket:
 class _Service:
     """The server and its host, from start to exit."""
 
-    def __init__(self, listener: socket.socket) -> None:
+    def __init__(self, listener: socket.socket, *, runs: bool) -> None:
+        self._runs = runs
         self._address = "http://{}:{}".format(*listener.getsockname()[:2])
         # Twisted takes the descriptor over and closes it.
         self._descriptor = listener.detach()
         self._host = Host()
+        health.host_is_ready = lambda: self._host.ready
         self._leaving: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._failed = False
@@ -131,20 +133,20 @@ class _Service:
 
     async def _start(self) -> None:
         try:
-            await self._host.start(alone=True)
+            await self._host.start(alone=not settings.POSTGRES, runs=self._runs)
         except Exception:  # whatever it is, a server without a host is of no use
             logger.exception("the server could not start")
             self._failed = True
             reactor.stop()
             return
-        _tell(f"Serving on {self._address}")
+        say(f"Serving on {self._address}")
 
     def _on_signal(self) -> None:
         """The first one drains, the next one does not wait for runs any more."""
         if self._leaving:
             self._hurry.set()
             return
-        _tell("Stopping: running runs are given time to end; once more to hand them back now.")
+        say("Stopping: running runs are given time to end; once more to hand them back now.")
         self._leaving = event_loop.create_task(self._leave())
 
     async def _leave(self) -> None:
@@ -164,9 +166,3 @@ class _Service:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(1 if self._failed else 0)
-
-
-def _tell(sentence: str) -> None:
-    """Say it to whoever watches; a terminal that was closed is no reason to fail."""
-    with contextlib.suppress(OSError):
-        print(sentence, file=sys.stderr, flush=True)

@@ -1,0 +1,37 @@
+"""The upkeep of all runs and threads: what one process at a time has to do once a second, whichever it is."""
+
+from collections.abc import Awaitable, Callable, Collection
+
+from runs import calls, lifecycle
+from runs.database import in_database
+from runs.host import chores
+from runs.host.pool import Pool
+
+
+class Upkeep:
+    def __init__(
+        self, pool: Pool, renew_leases: Callable[[], Awaitable[None]], busy_threads: Callable[[], Collection[str]]
+    ) -> None:
+        self._pool = pool
+        self._renew_leases = renew_leases
+        self._busy_threads = busy_threads
+
+    async def tick(self) -> None:
+        """Do what is due, each a bounded piece. May be late, and may be done by two at once."""
+        # After a machine has slept, its own leases look expired too.
+        await self._renew_leases()
+        await in_database(lifecycle.reap)
+        await in_database(chores.expire_temporary_threads)
+        await in_database(chores.prune_events)
+        await self._purge()
+
+    async def _purge(self) -> None:
+        """Delete the checkpoints of deleted threads, except where an attempt may still be writing some."""
+        for thread_id in await in_database(chores.purges):
+            if thread_id in self._busy_threads():
+                continue
+            try:
+                await self._pool.call("purge", {"thread_id": thread_id})
+            except (calls.NoEngine, TimeoutError):
+                return
+            await in_database(chores.purged, thread_id)
