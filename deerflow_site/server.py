@@ -1,7 +1,9 @@
 """Daphne, embedded: with back-pressure for slow readers, and a way to cut a response."""
 
 import asyncio
+import contextlib
 from typing import Any
+from weakref import WeakSet
 
 from daphne import http_protocol
 from daphne import server as daphne_server
@@ -62,6 +64,9 @@ class _Request(http_protocol.WebRequest):  # type: ignore[misc]  # untyped
     def process(self) -> Any:
         # Daphne would let any client say under which path the site is mounted.
         self.requestHeaders.removeHeader(b"daphne-root-path")
+        if _HTTPFactory.leaving:
+            self.channel.persistent = False
+            self.responseHeaders.setRawHeaders(b"connection", [b"close"])
         return super().process()
 
     def handleContentChunk(self, data: bytes) -> None:
@@ -73,10 +78,29 @@ class _Request(http_protocol.WebRequest):  # type: ignore[misc]  # untyped
 
 
 class _HTTPFactory(http_protocol.HTTPFactory):  # type: ignore[misc]  # untyped
+    """Knows the connections, so that a server that leaves can part from them."""
+
+    #: Of the process.
+    connections: "WeakSet[Any]" = WeakSet()
+    leaving = False
+
     def buildProtocol(self, address: Any) -> Any:
         protocol = super().buildProtocol(address)
         protocol.requestFactory = _Request
+        self.connections.add(protocol)
         return protocol
+
+    @classmethod
+    def leave(cls) -> None:
+        """Close the connections that are idle, and each other one after its answer."""
+        cls.leaving = True
+        for protocol in list(cls.connections):
+            if not protocol._channel.requests:
+                protocol._channel.loseConnection()
+
+    @classmethod
+    def is_answering(cls) -> bool:
+        return any(protocol._channel.requests for protocol in cls.connections)
 
 
 # Daphne takes the factory that stands here.
@@ -113,9 +137,17 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
         self._ports.append(port)
 
     async def stop_listening(self) -> None:
-        """Accept no more connections; those that are open stay."""
+        """Accept no more connections; those that are open stay until they are answered."""
         for port in self._ports:
             await maybeDeferred(port.stopListening).asFuture(event_loop)
+        _HTTPFactory.leave()
+
+    async def finish_requests(self, seconds: float) -> None:
+        """Wait until every request is answered, but no longer than so."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while _HTTPFactory.is_answering():
+                    await asyncio.sleep(0.02)
 
 
 def _cut(protocol: Any) -> None:

@@ -16,7 +16,8 @@ from runs.postgres import connection_parameters
 
 logger = logging.getLogger(__name__)
 
-_CHANNEL = "deerflow"
+#: The channel of the database that carries the news.
+CHANNEL = "deerflow"
 _TOPICS: dict[str, Signal] = {
     "pending": signals.runs_pending,
     "cancel": signals.cancel_requested,
@@ -30,13 +31,18 @@ _MISSED = (signals.runs_pending, signals.cancel_requested, signals.threads_delet
 _PAUSE_SECONDS = 1.0
 
 
+def topic_of(signal: Signal) -> str | None:
+    """Under which name the signal goes to every process; None if it stays in its own."""
+    return _NAMES.get(id(signal))
+
+
 def tell(signal: Signal, about: str = "") -> None:
     """Send `signal` in every process, this one too, once the transaction has committed."""
     if connection.vendor != "postgresql":
         transaction.on_commit(lambda: _send(signal, about))
         return
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_notify(%s, %s)", [_CHANNEL, f"{_NAMES[id(signal)]} {about}"])
+        cursor.execute("SELECT pg_notify(%s, %s)", [CHANNEL, f"{topic_of(signal)} {about}"])
 
 
 async def listen() -> None:
@@ -54,7 +60,7 @@ async def listen() -> None:
 async def _listen_once() -> None:
     parameters = connection_parameters("wire")
     async with await psycopg.AsyncConnection.connect(**parameters, autocommit=True) as listener:
-        await listener.execute(f"LISTEN {_CHANNEL}")
+        await listener.execute(f"LISTEN {CHANNEL}")
         for signal in _MISSED:
             _send(signal, "")
         async for news in listener.notifies():

@@ -2,13 +2,17 @@
 
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
+import psycopg
 from channels.layers import InMemoryChannelLayer
+from django.conf import settings
 from django.dispatch import Signal
 
+from runs.postgres import connection_parameters
 from runs.records import Chunk, Record, unpack
+from runs.wire import CHANNEL, topic_of
 
 
 @contextmanager
@@ -21,9 +25,26 @@ def heard(signal: Signal) -> Iterator[list[dict[str, Any]]]:
 
     signal.connect(hear, weak=False)
     try:
-        yield sendings
+        topic = topic_of(signal) if settings.POSTGRES else None
+        with _told(topic, sendings) if topic else nullcontext():
+            yield sendings
     finally:
         signal.disconnect(hear)
+
+
+@contextmanager
+def _told(topic: str, sendings: list[dict[str, Any]]) -> Iterator[None]:
+    """What processes tell each other meanwhile; no listener of this one's sends it as signals."""
+    with psycopg.connect(**connection_parameters("tests"), autocommit=True) as listener:
+        listener.execute(f"LISTEN {CHANNEL}")
+        yield
+        listener.execute("SELECT pg_notify(%s, 'all')", [CHANNEL])
+        for news in listener.notifies(timeout=10):
+            if news.payload == "all":
+                break
+            name, _, about = news.payload.partition(" ")
+            if name == topic:
+                sendings.append({"about": about})
 
 
 class ForgetfulLayer(InMemoryChannelLayer):

@@ -18,7 +18,7 @@ from runs.engine.emission import INTERRUPT, Emission
 from runs.engine.encode import EventTooLarge, encode
 from runs.engine.factories import AnyGraph
 from runs.engine.graphs import Registry
-from runs.engine.storage import WRITER_KEY, FencedSaver, StaleAttempt, Writer
+from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 from runs.engine.writer import Journal
 from runs.lifecycle import Attempt, Outcome
 from runs.states import RunStatus
@@ -143,7 +143,7 @@ class Execution:
             config,
             access_context="threads.create_run",
             checkpointer=self._saver,
-            store=None,
+            store=self._saver.store(Scope(str(attempt.organization_id), _text(attempt.owner_id)), self._writer),
             context=kwargs["context"],
             user=RunUser.of(attempt.owner_id),
         ) as graph:
@@ -253,6 +253,10 @@ class Execution:
 
 
 TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
+
+
+def _text(value: uuid.UUID | None) -> str | None:
+    return str(value) if value else None
 
 
 def _meets(names: Iterable[str], wanted: Any) -> bool:

@@ -188,6 +188,7 @@ def _attempt(fields: dict[str, Any]) -> Attempt:
             **fields,
             "run_id": uuid.UUID(fields["run_id"]),
             "claim": uuid.UUID(fields["claim"]),
+            "organization_id": uuid.UUID(fields["organization_id"]),
             "owner_id": owner_id and uuid.UUID(owner_id),
         }
     )

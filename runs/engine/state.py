@@ -14,7 +14,7 @@ from langgraph_sdk.runtime import AccessContext
 from runs.engine.caller import RunUser
 from runs.engine.encode import to_json
 from runs.engine.graphs import BrokenGraph, Registry, UnknownGraph
-from runs.engine.storage import WRITER_KEY, FencedSaver, StaleAttempt, Writer
+from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class StateDesk:
             config,
             access_context=access,
             checkpointer=self._saver,
-            store=None,
+            store=self._saver.store(Scope(params["organization_id"], params["user_id"])),
             user=RunUser.of(params["user_id"] and uuid.UUID(params["user_id"])),
         )
 

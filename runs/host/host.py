@@ -355,7 +355,12 @@ class Host:
     async def _refresh_values(self, attempt: Attempt) -> None:
         """Bring the thread's row up to its last checkpoint, which the engine could not report any more."""
         user_id = str(attempt.owner_id) if attempt.owner_id else None
-        about = {"thread_id": attempt.thread_id, "graph_id": attempt.graph_id, "user_id": user_id}
+        about = {
+            "thread_id": attempt.thread_id,
+            "graph_id": attempt.graph_id,
+            "organization_id": str(attempt.organization_id),
+            "user_id": user_id,
+        }
         try:
             answer = await self._pool.call("state", {**about, "checkpoint": {}, "subgraphs": False})
         except (calls.NoEngine, calls.CallRefused, TimeoutError):

@@ -30,6 +30,7 @@ class Attempt:
     position: int
     thread_id: str
     graph_id: str
+    organization_id: uuid.UUID
     owner_id: uuid.UUID | None
     #: What was asked for, as in the run's row.
     kwargs: dict[str, Any]
@@ -46,7 +47,7 @@ def _claimable() -> QuerySet[Run, tuple[Any, ...]]:
     due = Q(not_before=None) | Q(not_before__lte=Now())
     pending = Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
     return pending.values_list(
-        "run_id", "thread_id", "graph_id", "owner_id", "kwargs", "attempt", "crashes", "position"
+        "run_id", "thread_id", "graph_id", "organization_id", "owner_id", "kwargs", "attempt", "crashes", "position"
     )[:CLAIM_BATCH]
 
 
@@ -82,10 +83,11 @@ def claim(host: str, limit: int) -> list[Attempt]:
                 position=position,
                 thread_id=thread_id,
                 graph_id=graph_id,
+                organization_id=organization_id,
                 owner_id=owner_id,
                 kwargs=kwargs,
             )
-            for run_id, thread_id, graph_id, owner_id, kwargs, attempt, crashes, position in rows
+            for run_id, thread_id, graph_id, organization_id, owner_id, kwargs, attempt, crashes, position in rows
         ]
         _mark(attempts, token, host)
         chunks = [number(attempt.thread_id, attempt.run_id, [_first_record(attempt)]) for attempt in attempts]

@@ -113,7 +113,14 @@ def _before(thread: Thread, before: Any) -> dict[str, Any] | None:
 
 def _ask(method: str, tenant: Tenant, thread: Thread, **params: Any) -> bytes:
     try:
-        return calls.ask(method, thread_id=thread.pk, graph_id=thread.graph_id, user_id=str(tenant.user_id), **params)
+        return calls.ask(
+            method,
+            thread_id=thread.pk,
+            graph_id=thread.graph_id,
+            organization_id=str(tenant.organization_id),
+            user_id=str(tenant.user_id),
+            **params,
+        )
     except calls.NoEngine:
         raise Unavailable("No engine can answer at the moment; try again.") from None
     except calls.CallRefused as exc:

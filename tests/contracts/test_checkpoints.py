@@ -1,37 +1,21 @@
 """Checkpoints in each database: of the attempts on a thread only the latest writes, whatever the others still try."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from django.conf import settings
 from langchain_core.messages import HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import Checkpoint, create_checkpoint, empty_checkpoint
 from langgraph.graph import START, MessagesState, StateGraph
 
-from accounts.models import User
 from runs.engine.storage import WRITER_KEY, FencedSaver, StaleAttempt, Writer, open_saver
 from runs.engine.storage.database import Session
-from tests.contracts.benches import Bench, PostgresBench, SqliteBench, attempt_of
-from tests.factories import tenant_of
+from tests.contracts.benches import Bench, attempt_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FIRST, SECOND = attempt_of(1, 1), attempt_of(1, 2)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, charlie: User) -> Bench:
-    return PostgresBench(tenant_of(charlie)) if settings.POSTGRES else SqliteBench(tmp_path / "checkpoints.sqlite3")
-
-
-@pytest.fixture
-async def saver(bench: Bench) -> AsyncIterator[FencedSaver]:
-    async with open_saver(bench.database) as saver:
-        yield saver
 
 
 def config(writer: Writer, **configurable: Any) -> RunnableConfig:

@@ -5,6 +5,7 @@ import json
 import signal
 import socket
 import sqlite3
+import time
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -222,3 +223,27 @@ def test_a_port_in_use_is_refused_in_one_sentence(make_server: MakeServer) -> No
     [sentence] = str(refusal.value).splitlines()
     assert f"127.0.0.1:{port}" in sentence and "PORT" in sentence
     assert server.await_exit() == 1
+
+
+def test_a_request_that_came_before_the_stop_is_answered_and_told_to_part(make_server: MakeServer, key: str) -> None:
+    server = make_server().start()
+    port = int(server.url.rpartition(":")[2])
+    body = b'{"metadata": {"came": "in two parts"}}'
+    head = (
+        f"POST /threads HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port)) as busy, socket.create_connection(("127.0.0.1", port)) as idle:
+        busy.sendall(head.encode() + body[:10])
+        # Answered on another connection: by then the first request has begun to arrive.
+        idle.sendall(b"GET /ok HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in idle.recv(1000)
+        server.signal(signal.SIGTERM)
+        assert idle.recv(1000) == b"", "an idle connection is closed"
+        # Longer than the rest of the stop takes; a slow client is no reason to lose what it asks.
+        time.sleep(3)
+        busy.sendall(body[10:])
+        answer = b"".join(iter(lambda: busy.recv(1000), b""))
+    assert b"200 OK" in answer.splitlines()[0]
+    assert b"connection: close" in answer.lower() and b'"came":"in two parts"' in answer
+    assert server.await_exit() == 0

@@ -72,6 +72,7 @@ def attempt_of(**kwargs: Any) -> Attempt:
         position=1,
         thread_id="t",
         graph_id="g",
+        organization_id=uuid.uuid4(),
         owner_id=None,
         kwargs=run_kwargs("t", run_id, **{"graph_id": "g", "input": {"steps": []}, "durability": "sync", **kwargs}),
     )

@@ -53,6 +53,7 @@ def test_a_claimed_run_runs_with_a_lease(tenant: Tenant) -> None:
         position=1,
         thread_id=run.thread_id,
         graph_id="echo",
+        organization_id=tenant.organization_id,
         owner_id=tenant.user_id,
         kwargs=run.kwargs,
     )

@@ -12,7 +12,7 @@ from langgraph.graph import START, StateGraph
 from runs.engine.state import Refused, StateDesk
 from runs.engine.storage import FencedSaver, SqliteDatabase, open_saver
 
-ABOUT = {"thread_id": "thread", "graph_id": "graph", "user_id": None, "checkpoint": {}}
+ABOUT = {"thread_id": "thread", "graph_id": "graph", "organization_id": "acme", "user_id": None, "checkpoint": {}}
 UPDATE = {**ABOUT, "position": 1, "about": {}}
 
 

@@ -28,6 +28,8 @@ from runs.log import current_hub
 logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
+#: How long requests that are no streams may take to be answered when the server leaves.
+_ANSWER_SECONDS = 5.0
 
 
 class Command(BaseCommand):
@@ -156,6 +158,7 @@ class _Service:
         await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
         current_hub().cut()
+        await self._server.finish_requests(_ANSWER_SECONDS)
         try:
             await self._host.stop()
         finally:

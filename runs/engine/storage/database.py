@@ -1,4 +1,4 @@
-"""What the checkpointer asks of a database; one adapter for each, held to the same contract by tests."""
+"""What the checkpointer and the store ask of a database; one adapter for each, held to the same contract by tests."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection
@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore
 
 from runs.engine.storage.fence import Writer
 
@@ -19,6 +20,8 @@ class Session(ABC):
 
     #: LangGraph's own saver on this connection; it writes in the transaction that is open.
     saver: BaseCheckpointSaver[Any]
+    #: LangGraph's own store on this connection; as well.
+    store: BaseStore
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Any]:
@@ -48,7 +51,7 @@ class Session(ABC):
 
 
 class Database(ABC):
-    """Where checkpoints are kept."""
+    """Where checkpoints and items are kept."""
 
     #: What is raised while the database does not answer: the same work may succeed later.
     transient: ClassVar[tuple[type[Exception], ...]]

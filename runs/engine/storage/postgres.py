@@ -10,6 +10,7 @@ import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.postgres import PostgresSaver
+from langgraph.store.postgres import PostgresStore
 from psycopg.rows import TupleRow
 
 from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
@@ -27,6 +28,7 @@ _DROP = """
 DELETE FROM checkpoint_writes
 WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s AND task_id = %s AND channel <> %s
 """
+_MADE_BY = {"checkpoint_migrations": PostgresSaver.MIGRATIONS, "store_migrations": PostgresStore.MIGRATIONS}
 _INT64 = range(-(2**63), 2**63)
 
 Connection = psycopg.Connection[TupleRow]
@@ -46,6 +48,7 @@ class PostgresDatabase(Database):
             while not _value(connection, "SELECT pg_try_advisory_lock(%s)", [_SETUP_LOCK]):
                 time.sleep(0.1)
             PostgresSaver(connection).setup()  # type: ignore[arg-type]  # it makes its own cursors
+            PostgresStore(connection).setup()  # type: ignore[arg-type]  # as well
 
     def connect(self) -> "_PostgresSession":
         return _PostgresSession(self._connection("checkpoints"))
@@ -55,10 +58,15 @@ class PostgresDatabase(Database):
 
 
 def _is_set_up(connection: Connection) -> bool:
-    if _value(connection, "SELECT to_regclass('checkpoint_migrations')") is None:
+    return all(_is_made(connection, table, len(steps)) for table, steps in _MADE_BY.items())
+
+
+def _is_made(connection: Connection, table: str, steps: int) -> bool:
+    """Whether LangGraph has gone all its steps, which it counts in this table from 0."""
+    if _value(connection, "SELECT to_regclass(%s)", [table]) is None:
         return False
-    version = _value(connection, "SELECT max(v) FROM checkpoint_migrations")
-    return version is not None and version >= len(PostgresSaver.MIGRATIONS) - 1
+    last = _value(connection, f"SELECT max(v) FROM {table}")
+    return last is not None and last >= steps - 1
 
 
 def _value(connection: Connection, statement: str, params: Collection[Any] = ()) -> Any:
@@ -120,6 +128,7 @@ class _PostgresSession(Session):
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.saver = _Saver(connection)  # type: ignore[arg-type]  # it makes its own cursors
+        self.store = PostgresStore(connection)  # type: ignore[arg-type]  # as well
 
     def transaction(self) -> AbstractContextManager[Any]:
         return self._connection.transaction()

@@ -30,6 +30,7 @@ from runs.engine.storage.pen import Pen
 from runs.engine.storage.postgres import PostgresDatabase
 from runs.engine.storage.readers import Readers
 from runs.engine.storage.sqlite import SqliteDatabase
+from runs.engine.storage.store import Scope, ScopedStore
 
 R = TypeVar("R")
 
@@ -149,6 +150,10 @@ class FencedSaver(BaseCheckpointSaver[str]):
         # As LangGraph's own savers count: versions are compared as text, and two that count from one point differ.
         count = int(current.split(".")[0]) if current else 0
         return f"{count + 1:032}.{random.random():016}"
+
+    def store(self, scope: Scope, writer: Writer | None = None) -> ScopedStore:
+        """The items of this tenant beside the checkpoints, for `writer` to write or for everybody to read."""
+        return ScopedStore(self.pen, self._readers, scope, writer)
 
     def close(self) -> None:
         """Write what was handed in, and end."""

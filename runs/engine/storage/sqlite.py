@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.store.sqlite import SqliteStore
 
 from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
 from runs.engine.storage.fence import Writer
@@ -41,6 +42,7 @@ class SqliteDatabase(Database):
     def setup(self) -> None:
         with self._alone(), closing(self._connection()) as connection:
             SqliteSaver(connection).setup()
+            SqliteStore(connection).setup()
             connection.execute(_FENCES)
 
     def connect(self) -> "_SqliteSession":
@@ -71,11 +73,22 @@ class _Saver(SqliteSaver):
             yield cursor
 
 
+class _Store(SqliteStore):
+    """As well."""
+
+    @contextmanager
+    def _cursor(self, *, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
+        with closing(self.conn.cursor()) as cursor:
+            yield cursor
+
+
 class _SqliteSession(Session):
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self.saver = _Saver(connection)
         self.saver.is_setup = True
+        self.store = _Store(connection)
+        self.store.is_setup = True
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
