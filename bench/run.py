@@ -57,7 +57,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure the server; bench/README.md says how to read it.")
     parser.add_argument("--url", help="a running server that serves bench/graphs/langgraph.json; else one is started")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there too, as JSON lines")
-    parser.add_argument("--shape", choices=["sqlite", "postgres"], default="sqlite", help="whose goals to compare with")
+    parser.add_argument(
+        "--shape",
+        choices=["sqlite", "postgres"],
+        default="sqlite",
+        help="one server with SQLite; or server, worker, PostgreSQL and Redis",
+    )
     parser.add_argument("--no-baseline", action="store_true", help="leave raw LangGraph out")
     add_arguments(parser)
     return parser.parse_args(arguments)
@@ -78,7 +83,7 @@ def _measure(options: argparse.Namespace, names: Sequence[str], samples: Samples
 
 
 def _serve_and_drive(options: argparse.Namespace, names: Sequence[str], samples: Samples) -> None:
-    with serving() as server:
+    with serving(options.shape) as server:
         cases = choose(names, streams=options.streams, pid=server.pid)
         headers = {**read_headers(options.header), "X-Api-Key": server.key}
         asyncio.run(drive(server.url, headers, cases, samples.add))

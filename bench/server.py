@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.services import postgres, redis
+
 ROOT = Path(__file__).parents[1]
 GRAPHS = Path(__file__).with_name("graphs") / "langgraph.json"
 
+_WORKING = re.compile(r"^Working$", re.MULTILINE)
 _SERVING = re.compile(r"^Serving on (http://\S+)$", re.MULTILINE)
 _START_SECONDS = 120
 _STOP_SECONDS = 40
@@ -39,20 +42,36 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Served]:
+def serving(shape: str) -> Iterator[Served]:
     """A server on a free port and an empty data directory, with the graphs that are measured. Raises Failed.
 
-    Its settings are the defaults, and what the environment says of others.
+    In the shape `postgres` there are a PostgreSQL, a Redis and a worker beside it, which it leaves the runs to. Its
+    settings are the defaults, and what the environment says of others.
     """
-    with tempfile.TemporaryDirectory(prefix="deerflow-bench-", ignore_cleanup_errors=True) as directory:
-        environment = _environment(Path(directory, "data"))
+    with (
+        tempfile.TemporaryDirectory(prefix="deerflow-bench-", ignore_cleanup_errors=True) as directory,
+        _services(shape) as services,
+    ):
+        environment = {**_environment(Path(directory, "data")), **services}
         log = Path(directory, "server.log")
-        process = _start(environment, log)
+        commands = [["serve", "--no-worker"], ["worker"]] if services else [["serve"]]
+        processes = [_start(command, environment, log) for command in commands]
         try:
-            url = _await_serving(process, log)
-            yield Served(url, _make_key(environment), process.pid, log)
+            url = _await_serving(processes, log)
+            yield Served(url, _make_key(environment), processes[0].pid, log)
         finally:
-            _stop(process)
+            for process in processes:
+                _stop(process)
+
+
+@contextlib.contextmanager
+def _services(shape: str) -> Iterator[dict[str, str]]:
+    """What tells a server of the services of its shape."""
+    if shape == "sqlite":
+        yield {}
+        return
+    with postgres() as database_url, redis() as redis_url:
+        yield {"DATABASE_URL": database_url, "REDIS_URL": redis_url}
 
 
 def _environment(data_dir: Path) -> dict[str, str]:
@@ -67,10 +86,10 @@ def _environment(data_dir: Path) -> dict[str, str]:
     }
 
 
-def _start(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
-    with log.open("wb") as output:
+def _start(command: list[str], environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "manage.py", "serve"],
+            [sys.executable, "manage.py", *command],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -81,10 +100,11 @@ def _start(environment: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _await_serving(process: subprocess.Popen[bytes], log: Path) -> str:
+def _await_serving(processes: list[subprocess.Popen[bytes]], log: Path) -> str:
     end = time.monotonic() + _START_SECONDS
-    while process.poll() is None and time.monotonic() < end:
-        if found := _SERVING.search(_read(log)):
+    while all(process.poll() is None for process in processes) and time.monotonic() < end:
+        said = _read(log)
+        if (found := _SERVING.search(said)) and (len(processes) == 1 or _WORKING.search(said)):
             return found[1]
         time.sleep(0.05)
     raise Failed(f"The server did not start.\n{_end(_read(log))}")

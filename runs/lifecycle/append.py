@@ -10,7 +10,7 @@ import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
-from runs.models import EventChunk, Run, Thread
+from runs.models import EventChunk, Run
 from runs.records import Chunk, Record, compress, pack, record
 from runs.signals import chunks_committed, runs_pending
 from runs.states import RunStatus, sources, thread_status_after
@@ -64,6 +64,7 @@ _FINISH = """
 UPDATE runs_run SET status = %s, error = %s, claim = NULL, lease_until = NULL, ended_at = %s, updated_at = %s
 WHERE run_id = %s AND status IN ({sources})
 """
+_LOCK = "SELECT thread_id FROM runs_thread WHERE thread_id = ANY(%s) ORDER BY thread_id FOR UPDATE "
 _NUMBER = "UPDATE runs_thread SET last_seq = last_seq + %s WHERE thread_id = %s RETURNING last_seq"
 # The thread of an ended run takes its status from the run unless another one is active.
 _SETTLE = """
@@ -146,8 +147,9 @@ def lock_threads(thread_ids: Collection[str], *, skip_locked: bool = False) -> C
     """
     if not connection.features.has_select_for_update:
         return thread_ids
-    threads = Thread.objects.filter(pk__in=thread_ids).order_by("pk").select_for_update(skip_locked=skip_locked)
-    return list(threads.values_list("pk", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK + ("SKIP LOCKED" if skip_locked else ""), [list(thread_ids)])
+        return [thread_id for (thread_id,) in cursor.fetchall()]
 
 
 def number(thread_id: str, run_id: uuid.UUID, records: Sequence[Record]) -> Chunk:
