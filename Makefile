@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 IN_EMPTY_DATA_DIR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export DEERFLOW_DATA_DIR="$$dir" &&
 
 .DEFAULT_GOAL := help
-.PHONY: help install run worker test lint bench lock
+.PHONY: help install run worker test faults lint bench lock
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,14 +31,15 @@ $(STAMP): requirements.lock pyproject.toml
 run: install ## Start the server, with everything it needs, on http://127.0.0.1:8000 (HOST, PORT).
 	@exec $(BIN)/python manage.py serve
 
-worker: install ## Start a worker beside servers that run with --no-worker.
-	@$(BIN)/python manage.py help worker >/dev/null 2>&1 || \
-		{ echo "There is no separate worker yet: 'make run' serves and runs graphs." >&2; exit 1; }
+worker: install ## Start a worker for the servers on the same DATABASE_URL.
 	@exec $(BIN)/python manage.py worker
 
 test: install ## Run the tests, on SQLite and on a real PostgreSQL; ARGS="-k name" for some of them, on SQLite.
 	@$(IN_EMPTY_DATA_DIR) $(BIN)/python -m pytest $(ARGS)
 	@test -n "$(ARGS)" || { $(IN_EMPTY_DATA_DIR) $(BIN)/python -m tests.on_postgres --quiet; }
+
+faults: install ## Break running systems for about ten minutes while clients use them; ARGS="--help" for what else.
+	@$(IN_EMPTY_DATA_DIR) $(BIN)/python -m tests.faults --scenario all --seconds 150 $(ARGS)
 
 lint: install ## Check style, types, import arrows, migrations and deployment settings.
 	$(BIN)/ruff check .
