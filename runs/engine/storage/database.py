@@ -63,4 +63,8 @@ class Database(ABC):
         """Make what is missing. Engines that start together wait for each other."""
 
     @abstractmethod
+    def asks_before(self, writer: Writer) -> bool:
+        """Whether a fence has to be raised before this one writes; if not, its first write sees to everything."""
+
+    @abstractmethod
     def connect(self) -> Session: ...

@@ -50,6 +50,10 @@ class PostgresDatabase(Database):
             PostgresSaver(connection).setup()  # type: ignore[arg-type]  # it makes its own cursors
             PostgresStore(connection).setup()  # type: ignore[arg-type]  # as well
 
+    def asks_before(self, writer: Writer) -> bool:
+        # A run's first attempt was claimed a moment ago; a later one may have slept before it got here.
+        return not writer.claim or writer.attempt > 1
+
     def connect(self) -> "_PostgresSession":
         return _PostgresSession(self._connection("checkpoints"))
 

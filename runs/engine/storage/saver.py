@@ -44,14 +44,22 @@ class FencedSaver(BaseCheckpointSaver[str]):
     def __init__(self, database: Database) -> None:
         super().__init__()
         database.setup()
+        self._database = database
         self.pen = Pen(database)
         self._readers = Readers(database)
         #: Writers that found their thread without a checkpoint, and have written none yet.
         self._first: dict[str, Writer] = {}
 
     async def raise_fence(self, writer: Writer) -> None:
-        """Let `writer` write from now on and nobody before it. Raises StaleAttempt when a later one was here."""
-        if await asyncio.wrap_future(self.pen.begin(writer)):
+        """Let `writer` write from now on and nobody before it.
+
+        Raises StaleAttempt when a later one was here, unless its first write will.
+        """
+        if not self._database.asks_before(writer):
+            is_first = writer.position == 1
+        else:
+            is_first = await asyncio.wrap_future(self.pen.begin(writer))
+        if is_first:
             if len(self._first) >= _MAX_FIRST:
                 self._first.clear()
             self._first[writer.thread_id] = writer

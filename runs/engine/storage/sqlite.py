@@ -45,6 +45,9 @@ class SqliteDatabase(Database):
             SqliteStore(connection).setup()
             connection.execute(_FENCES)
 
+    def asks_before(self, writer: Writer) -> bool:
+        return True
+
     def connect(self) -> "_SqliteSession":
         return _SqliteSession(self._connection())
 
