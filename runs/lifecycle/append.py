@@ -48,13 +48,16 @@ def write(batch: Sequence[Write]) -> list[Chunk | None]:
     with transaction.atomic():
         lock_threads({item.thread_id for item in batch})
         held = _held_claims(batch)
-        chunks = [_write_one(item, held[_key(item)]) if _key(item) in held else None for item in batch]
-        insert_chunks([chunk for chunk in chunks if chunk])
-    announce([chunk for chunk in chunks if chunk])
+        mine = [item for item in batch if _key(item) in held]
+        emitted = number([(item.thread_id, item.run_id, item.records) for item in mine if item.outcome is None])
+        ended = [_end(item, item.outcome, held[_key(item)]) for item in mine if item.outcome]
+        insert_chunks([*emitted, *ended])
+    announce([*emitted, *ended])
     if any(item.outcome for item in batch):
         # Other hosts look by themselves; this one has room now.
         runs_pending.send(sender=Run)
-    return chunks
+    by_run = {chunk.run_id: chunk for chunk in (*emitted, *ended)}
+    return [by_run[str(item.run_id)] if _key(item) in held else None for item in batch]
 
 
 # What every run and every flush passes is written out by hand: composing it costs Django more than running it costs
@@ -65,7 +68,10 @@ UPDATE runs_run SET status = %s, error = %s, claim = NULL, lease_until = NULL, e
 WHERE run_id = %s AND status IN ({sources})
 """
 _LOCK = "SELECT thread_id FROM runs_thread WHERE thread_id = ANY(%s) ORDER BY thread_id FOR UPDATE "
-_NUMBER = "UPDATE runs_thread SET last_seq = last_seq + %s WHERE thread_id = %s RETURNING last_seq"
+_NUMBER = """
+UPDATE runs_thread SET last_seq = last_seq + new.column2 FROM (VALUES {places}) AS new
+WHERE thread_id = new.column1 RETURNING thread_id, last_seq
+"""
 # The thread of an ended run takes its status from the run unless another one is active.
 _SETTLE = """
 UPDATE runs_thread SET
@@ -109,10 +115,7 @@ def _held_claims(batch: Sequence[Write]) -> dict[tuple[Any, Any], str]:
         return {(run_id, claim): action for run_id, claim, action in cursor.fetchall()}
 
 
-def _write_one(item: Write, cancel_action: str) -> Chunk:
-    if item.outcome is None:
-        return number(item.thread_id, item.run_id, item.records)
-    outcome = item.outcome
+def _end(item: Write, outcome: Outcome, cancel_action: str) -> Chunk:
     if cancel_action:
         outcome = replace(outcome, status=RunStatus.INTERRUPTED, error=None, waits_for_input=False)
     return finish(item.run_id, item.thread_id, outcome, item.records)
@@ -152,11 +155,21 @@ def lock_threads(thread_ids: Collection[str], *, skip_locked: bool = False) -> C
         return [thread_id for (thread_id,) in cursor.fetchall()]
 
 
-def number(thread_id: str, run_id: uuid.UUID, records: Sequence[Record]) -> Chunk:
-    """Take the next numbers of the thread for these records."""
+def number(items: Sequence[tuple[str, uuid.UUID, Sequence[Record]]]) -> list[Chunk]:
+    """Take the next numbers for records of runs, each `(thread, run, records)` of another thread."""
+    if not items:
+        return []
+    counts: list[str | int] = []
+    for thread_id, _, records in items:
+        counts += (thread_id, len(records))
+    places = ", ".join(["(%s, %s)"] * len(items))
     with connection.cursor() as cursor:
-        cursor.execute(_NUMBER, [len(records), thread_id])
-        (last_seq,) = cursor.fetchone()
+        cursor.execute(_NUMBER.format(places=places), counts)
+        last_seqs = dict(cursor.fetchall())
+    return [_chunk(thread_id, run_id, last_seqs[thread_id], records) for thread_id, run_id, records in items]
+
+
+def _chunk(thread_id: str, run_id: uuid.UUID, last_seq: int, records: Sequence[Record]) -> Chunk:
     return Chunk(thread_id, str(run_id), last_seq - len(records) + 1, last_seq, pack(records))
 
 
@@ -179,7 +192,7 @@ def _number_and_settle(thread_id: str, run_id: uuid.UUID, records: Sequence[Reco
             ],
         )
         (last_seq,) = cursor.fetchone()
-    return Chunk(thread_id, str(run_id), last_seq - len(records) + 1, last_seq, pack(records))
+    return _chunk(thread_id, run_id, last_seq, records)
 
 
 def _json(data: bytes | None) -> str | None:

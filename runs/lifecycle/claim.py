@@ -40,18 +40,20 @@ class Attempt:
 CLAIM_BATCH = 50
 
 
-def _claimable() -> QuerySet[Run, tuple[Any, ...]]:
+def _claimable() -> QuerySet[Run]:
     """Pending runs that are due and whose turn it is, oldest first."""
     active = Run.objects.filter(thread=OuterRef("thread")).active()
     before = active.filter(Q(status=RunStatus.RUNNING) | Q(position__lt=OuterRef("position")))
     due = Q(not_before=None) | Q(not_before__lte=Now())
-    pending = Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
-    return pending.values_list(
-        "run_id", "thread_id", "graph_id", "organization_id", "owner_id", "kwargs", "attempt", "crashes", "position"
-    )[:CLAIM_BATCH]
+    return Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
 
 
-_pending = Prepared(_claimable)
+_COLUMNS = (
+    *("run_id", "thread_id", "graph_id", "organization_id", "owner_id", "kwargs"),
+    *("attempt", "crashes", "position"),
+)
+_pending = Prepared(lambda: _claimable().values_list(*_COLUMNS)[:CLAIM_BATCH])
+_threads_with_pending = Prepared(lambda: _claimable().values_list("thread_id")[:CLAIM_BATCH])
 
 # Written out by hand, like the others that every run passes.
 _CLAIM = """
@@ -66,11 +68,14 @@ def claim(host: str, limit: int) -> list[Attempt]:
 
     Claims of one call share their token: a write is fenced by the pair of run and claim.
     """
-    if not _pending.rows():
+    threads = [thread_id for (thread_id,) in _threads_with_pending.rows()[:limit]]
+    if not threads:
         # Most looks find nothing, and need not queue with those who write.
         return []
     with transaction.atomic():
-        rows = _free_rows(limit)
+        # Another host may have been here since: what counts is what is found when the threads are held.
+        held = lock_threads(threads, skip_locked=True)
+        rows = [row for row in _pending.rows() if row[1] in held] if held else []
         if not rows:
             return []
         token = uuid.uuid4()
@@ -90,19 +95,10 @@ def claim(host: str, limit: int) -> list[Attempt]:
             for run_id, thread_id, graph_id, organization_id, owner_id, kwargs, attempt, crashes, position in rows
         ]
         _mark(attempts, token, host)
-        chunks = [number(attempt.thread_id, attempt.run_id, [_first_record(attempt)]) for attempt in attempts]
+        chunks = number([(attempt.thread_id, attempt.run_id, [_first_record(attempt)]) for attempt in attempts])
         insert_chunks(chunks)
     announce(chunks)
     return attempts
-
-
-def _free_rows(limit: int) -> Sequence[Sequence[Any]]:
-    rows = _pending.rows()[:limit]
-    if not rows or not connection.features.has_select_for_update:
-        return rows
-    # Between the look and the lock another host may have been here: look again at what is held now.
-    threads = lock_threads({row[1] for row in rows}, skip_locked=True)
-    return [row for row in _pending.rows() if row[1] in threads]
 
 
 def _mark(attempts: Sequence[Attempt], token: uuid.UUID, host: str) -> None:
