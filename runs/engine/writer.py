@@ -1,7 +1,7 @@
 """The engine's pen: one thread that writes the records of all runs, as many at a time as have gathered.
 
 A flush starts as soon as the last one has committed: an event of an idle engine waits for one commit, and under load
-the batches grow by themselves.
+the batches grow by themselves. With FLUSH_SECONDS flushes are further apart, so that there are fewer of them.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 
+from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 
 from runs.lifecycle import Outcome, Write, write
@@ -53,6 +54,7 @@ class Journal:
     async def room(self) -> None:
         """Wait while too many records are on their way."""
         while self._is_full() and not self.lost:
+            self._pen.hurry.set()
             self._flushed.clear()
             await self._flushed.wait()
 
@@ -67,6 +69,7 @@ class Journal:
     async def flush(self) -> bool:
         """Wait until all that was appended is committed; False when the claim was lost."""
         self._queue()
+        self._pen.hurry.set()
         while (self._records or self._queued or self._outcome) and not self.lost:
             self._flushed.clear()
             await self._flushed.wait()
@@ -104,6 +107,9 @@ class Pen:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.queue: queue.SimpleQueue[Journal | None] = queue.SimpleQueue()
+        #: Somebody waits for the next flush.
+        self.hurry = threading.Event()
+        self._flushed_at = 0.0
         self._loop = loop
         self._thread = threading.Thread(target=self._run, name="pen", daemon=True)
 
@@ -127,6 +133,7 @@ class Pen:
         first = self.queue.get()
         if first is None:
             return None
+        self._rest()
         journals = [first]
         while not self.queue.empty():
             journal = self.queue.get()
@@ -135,6 +142,14 @@ class Pen:
                 break
             journals.append(journal)
         return journals
+
+    def _rest(self) -> None:
+        """Let more gather until FLUSH_SECONDS after the last flush, unless somebody waits for this one."""
+        pause = self._flushed_at + settings.FLUSH_SECONDS - time.monotonic()
+        if pause > 0:
+            self.hurry.wait(pause)
+        self.hurry.clear()
+        self._flushed_at = time.monotonic()
 
     def _write(self, batch: list[Write]) -> list[Chunk | None]:
         while True:

@@ -29,7 +29,7 @@ def reap() -> int:
     if just_started():
         return 0
     expired = Run.objects.filter(status=RunStatus.RUNNING).exclude(lease_until__gte=Now())
-    return release(list(expired.values_list("run_id", "claim")), crashed=True)
+    return release(list(expired.values_list("run_id", "claim")), crashed=True, wait=False)
 
 
 def just_started() -> bool:
@@ -40,15 +40,18 @@ def just_started() -> bool:
         return bool(cursor.fetchone()[0])
 
 
-def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: bool) -> int:
+def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: bool, wait: bool = True) -> int:
     """Give up these (run, claim) pairs. Answers how many were still held.
+
+    Without `wait`, those whose thread somebody else holds are left as they are: one that was stopped in the middle of
+    a transaction must not keep the others from being taken up.
 
     A run whose cancellation was accepted ends `interrupted`. A run that crashed MAX_ATTEMPTS times ends `error`
     (`worker_lost`). Any other goes back to `pending` and keeps its turn; a drain (`crashed=False`) is not counted.
     """
     released = 0
     for run_id, token in claims:
-        chunk = _release_one(run_id, token, crashed=crashed)
+        chunk = _release_one(run_id, token, crashed=crashed, wait=wait)
         released += chunk is not None
         if chunk:
             announce([chunk])
@@ -57,13 +60,12 @@ def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: 
     return released
 
 
-def _release_one(run_id: uuid.UUID, token: uuid.UUID | None, *, crashed: bool) -> Chunk | None:
+def _release_one(run_id: uuid.UUID, token: uuid.UUID | None, *, crashed: bool, wait: bool) -> Chunk | None:
     """The events that the release appended (perhaps none), or None when the pair is not held."""
     with transaction.atomic():
         run = Run.objects.filter(run_id=run_id).only("thread_id").first()
-        if run is None:
+        if run is None or not lock_threads([run.thread_id], skip_locked=not wait):
             return None
-        lock_threads([run.thread_id])
         held = Run.objects.filter(run_id=run_id, claim=token, status=RunStatus.RUNNING)
         row = held.values_list("cancel_action", "crashes").first()
         if row is None:

@@ -45,6 +45,7 @@ class ClassicStream:
         self._shown = _CONTROL.union(*(_SHOWN[mode] for mode in modes))
         self._after = after
         self._messages = MessageAssembly()
+        #: Whether the reader was shown the end.
         self.ended = False
 
     @property
@@ -60,6 +61,7 @@ class ClassicStream:
             shown = self._render_one(lines[i], lines[i + 1])
             if shown is not None and seq > self._after:
                 frames.append(b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n" % (*shown, seq))
+                self.ended = self.ended or shown[0] == b"end"
         return b"".join(frames)
 
     def _render_one(self, head: bytes, data: bytes) -> tuple[bytes, bytes] | None:
@@ -70,7 +72,6 @@ class ClassicStream:
         if name == "messages/partial":
             data = self._messages.add(data)
         elif name == "end":
-            self.ended = True
             data = b"null"
         if where != b"[]":
             method = _LINE_BREAKS.sub("\ufffd", "|".join([name, *parse_head(head).namespace])).encode()
@@ -81,5 +82,5 @@ class ClassicStream:
         return frame("gap", orjson.dumps({"oldest": oldest}))
 
     def close(self) -> bytes:
-        """What ends the stream when the log has no `end` for it any more."""
+        """What ends the stream of a reader whom the log shows no `end` (any more)."""
         return b"" if self.ended else frame("end", b"null")

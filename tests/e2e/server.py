@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,7 +18,8 @@ GRAPHS = ROOT / "tests" / "graphs" / "langgraph.json"
 
 #: What a program needs of the environment of the tests; everything else is the server's own business.
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
-_SERVING = re.compile(r"^Serving on (http://\S+)$", re.MULTILINE)
+#: What a command prints when it is ready: `serve` with its address, `worker` without one.
+_READY = re.compile(r"^(?:Serving on (http://\S+)|Working\b.*)$", re.MULTILINE)
 #: Generous: machines differ, and nothing here measures time.
 PATIENCE = 60.0
 
@@ -37,16 +38,18 @@ class DidNotStart(Exception):
 class Server:
     """One server and its data directory, which outlives the process: `start` after a `kill` is a restart.
 
-    A restart listens on the same port, so that clients find it again.
+    A restart listens on the same port, so that clients find it again. `words` are those of another command than
+    `serve` alone; a worker has no `url`.
     """
 
-    def __init__(self, data_dir: Path, **settings: str) -> None:
+    def __init__(self, data_dir: Path, *, words: Sequence[str] = ("serve",), **settings: str) -> None:
         self.data_dir = data_dir
+        self.words = words
         self.settings = settings
         self.url = ""
         self._port = "0"
         self._process: subprocess.Popen[bytes] | None = None
-        self._log = data_dir.with_name(f"{data_dir.name}.{next(_numbers)}.log")
+        self.log_path = data_dir.with_name(f"{data_dir.name}.{next(_numbers)}.log")
 
     def __str__(self) -> str:
         return f"server of {self.data_dir.name}"
@@ -64,9 +67,9 @@ class Server:
     def launch(self, **settings: str) -> Self:
         """Start without waiting, so that several servers start at the same time."""
         self._said = len(self.log())
-        with self._log.open("ab") as log:
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _DYING_WITH_PARENT, "manage.py", "serve"],
+                [sys.executable, "-c", _DYING_WITH_PARENT, "manage.py", *self.words],
                 cwd=ROOT,
                 env=self._environment(**settings),
                 stdin=subprocess.DEVNULL,
@@ -79,11 +82,12 @@ class Server:
     def await_serving(self) -> Self:
         process = self._process
         assert process is not None
-        found = until(lambda: _SERVING.search(self.log()[self._said :]) or process.poll() is not None, PATIENCE)
+        found = until(lambda: _READY.search(self.log()[self._said :]) or process.poll() is not None, PATIENCE)
         if not isinstance(found, re.Match):
             raise DidNotStart(self.log()[self._said :])
-        self.url = found[1]
-        self._port = self.url.rpartition(":")[2]
+        if found[1]:
+            self.url = found[1]
+            self._port = self.url.rpartition(":")[2]
         return self
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
@@ -126,6 +130,18 @@ class Server:
         """The engines: those for runs and the one for questions about state."""
         return set(_children(self.spawner_pid()))
 
+    def family(self) -> set[int]:
+        """Its process and all below it: the spawner and the engines, as many as there are at the moment."""
+        found, fresh = {self.pid}, [self.pid]
+        while fresh:
+            fresh = [child for pid in fresh for child in _children(pid)]
+            found.update(fresh)
+        return found
+
+    def lowest(self) -> set[int]:
+        """Those of its family without children: the engines, once they are there."""
+        return {pid for pid in self.family() - {self.pid} if not _children(pid)}
+
     def threads(self) -> int:
         return len(os.listdir(f"/proc/{self.pid}/task"))
 
@@ -140,7 +156,7 @@ class Server:
         return count
 
     def log(self) -> str:
-        return self._log.read_text(errors="replace") if self._log.exists() else ""
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
 
     def copy(self, data_dir: Path, **settings: str) -> "Server":
         """Another server on a copy of this one's data; this one must not be running."""
@@ -150,8 +166,8 @@ class Server:
     def _environment(self, **settings: str) -> dict[str, str]:
         return {
             **{name: os.environ[name] for name in _KEPT if name in os.environ},
-            "PORT": self._port,
             "LANGGRAPH_CONFIG": str(GRAPHS),
+            "PORT": self._port,
             **self.settings,
             **settings,
             "DEERFLOW_DATA_DIR": str(self.data_dir),

@@ -164,6 +164,13 @@ def test_the_end_says_nothing_and_ends_the_stream() -> None:
     assert stream.ended and stream.close() == b""
 
 
+@pytest.mark.parametrize("after", [1, 60])
+def test_a_reader_that_has_seen_everything_is_told_the_end(after: int) -> None:
+    stream = ClassicStream(["messages"], after)
+    assert not rendered(stream, chunks([record("end", {"status": "success"})]))
+    assert stream.close() == b"event: end\r\ndata: null\r\n\r\n"
+
+
 def test_only_whole_messages_need_the_events_before_the_cursor() -> None:
     assert ClassicStream(["messages", "values"]).needs_history
     assert not ClassicStream(sorted(STREAM_MODES - {"messages"})).needs_history

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.db import OperationalError, connection, transaction
 
 from accounts.models import User
@@ -113,6 +114,21 @@ async def test_what_gathers_while_a_commit_takes_its_time_is_committed_together(
     # What the pen had taken when it had to wait, and all the rest.
     assert 1 <= len(commits) <= 2
     assert sum(chunk.last_seq - chunk.first_seq + 1 for sending in commits for chunk in sending["chunks"]) == 50
+
+
+async def test_flushes_are_apart_unless_somebody_waits(pen: Pen, run: Run, settings: LazySettings) -> None:
+    settings.FLUSH_SECONDS = 3600
+    journaled = journal(pen, run)
+    with heard(chunks_committed) as commits:
+        journaled.append(record("values"))
+        while not commits:
+            await asyncio.sleep(0.01)
+        for _ in range(10):
+            journaled.append(record("values"))
+            await asyncio.sleep(0.01)
+        assert len(commits) == 1, "an hour has not passed"
+        assert await journaled.finish(SUCCESS)
+    assert len(commits) == 2
 
 
 async def test_nothing_is_written_when_there_is_nothing(pen: Pen, run: Run) -> None:

@@ -1,0 +1,242 @@
+"""What clients do: random operations from a seed, all on the stress graph."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.clients import Client
+from tests.faults.history import History
+
+_MODES = [
+    ["values", "updates"],
+    ["messages", "updates"],
+    ["messages-tuple"],
+    ["values", "messages-tuple", "custom"],
+    ["updates"],
+]
+#: How a step may hang, and for how many seconds at most: long enough to be in the way, short enough to be over.
+_HANGS = {"async": 4.0, "thread": 2.0, "cpu": 1.0, "block": 1.0}
+
+
+@dataclass
+class Common:
+    """What the clients share: where the ledger is, which runs there are, and when to stop."""
+
+    ledger: Path
+    history: History
+    #: No operation begins after this; those under way go on to their end.
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    #: How many runs may still be created; None: as many as there is time for.
+    runs_left: int | None = None
+    #: Thread and id of every run that is known to anybody.
+    known: list[tuple[str, str]] = field(default_factory=list)
+
+    def take_run(self) -> bool:
+        """Whether another run may be created."""
+        if self.runs_left is None:
+            return True
+        if self.runs_left > 0:
+            self.runs_left -= 1
+        if self.runs_left == 0:
+            self.over.set()
+        return True
+
+
+class User:
+    """One client and the threads that only it writes to."""
+
+    def __init__(self, client: Client, common: Common) -> None:
+        self._client = client
+        self._common = common
+        self._chance = client.chance
+        self._threads: list[str] = []
+        #: Its runs that may still be active, each with its thread.
+        self._open: list[tuple[str, str]] = []
+
+    async def work(self) -> None:
+        """Do one thing after the other until it is over; then leave no run behind that nobody waits for."""
+        while not self._common.over.is_set():
+            await self._chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0](self)
+            await asyncio.sleep(self._chance.uniform(0, 0.3))
+        for thread_id, run_id in self._open:
+            await self._client.insist(
+                "join", "GET", f"/threads/{thread_id}/runs/{run_id}/join", thread_id=thread_id, run_id=run_id
+            )
+
+    # What a user may do. Whoever is not told whether a run was created does not ask again.
+
+    async def start_in_background(self) -> None:
+        await self._create(await self._some_thread())
+
+    async def queue_several(self) -> None:
+        thread_id = await self._some_thread()
+        for _ in range(self._chance.randint(2, 4)):
+            await self._create(thread_id, multitask_strategy="enqueue")
+
+    async def interrupt_with_another(self) -> None:
+        thread_id = await self._some_thread()
+        for strategy in ("enqueue", "interrupt"):
+            await self._create(thread_id, multitask_strategy=strategy)
+            await asyncio.sleep(self._chance.uniform(0, 1))
+
+    async def stream(self) -> None:
+        thread_id = await self._some_thread()
+        if not self._common.take_run():
+            return
+        drops = self._chance.choice([0.0, 0.05])
+        reading = await self._client.read_to_end(thread_id, new=self._run(), drops=drops)
+        self._created(thread_id, reading.run_id)
+
+    async def watch(self) -> None:
+        """Read any known run, from its beginning or from somewhere."""
+        if self._common.known:
+            thread_id, run_id = self._chance.choice(self._common.known[-40:])
+            after = self._chance.choice([None, 0, self._chance.randint(1, 60)])
+            await self._client.read_to_end(thread_id, run_id, after=after)
+
+    async def wait(self) -> None:
+        thread_id = await self._some_thread()
+        if self._common.take_run():
+            path = f"/threads/{thread_id}/runs/wait"
+            answer = await self._client.ask("wait", "POST", path, self._run(), thread_id=thread_id)
+            self._created(thread_id, answer.run_id)
+
+    async def join(self) -> None:
+        if self._open:
+            thread_id, run_id = self._open.pop(self._chance.randrange(len(self._open)))
+            await self._join(thread_id, run_id)
+
+    async def cancel(self) -> None:
+        if not self._open:
+            await self.start_in_background()
+        for thread_id, run_id in self._open[-1:]:
+            await asyncio.sleep(self._chance.uniform(0, 0.5))
+            wait = self._chance.choice(["true", "false"])
+            path = f"/threads/{thread_id}/runs/{run_id}/cancel?wait={wait}"
+            await self._client.insist("cancel", "POST", path, thread_id=thread_id, run_id=run_id)
+
+    async def answer_a_question(self) -> None:
+        """A run that stops at an interrupt, and one that goes on from there; nobody else uses the thread."""
+        thread_id = await self._new_thread()
+        plan = {**self._plan(), "steps": 4, "interrupt_at": self._chance.randint(0, 3)}
+        plan.pop("fail_at", None)
+        run_id = await self._create(thread_id, plan=plan)
+        if not run_id:
+            return
+        await self._join(thread_id, run_id)
+        run_id = await self._create(thread_id, input=None, command={"resume": "yes"})
+        if run_id:
+            await self._join(thread_id, run_id)
+
+    async def look(self) -> None:
+        if not self._threads:
+            return
+        thread_id = self._chance.choice(self._threads)
+        for kind, path in (
+            ("thread", f"/threads/{thread_id}"),
+            ("state", f"/threads/{thread_id}/state"),
+            ("history", f"/threads/{thread_id}/history?limit=5"),
+            ("runs", f"/threads/{thread_id}/runs"),
+        ):
+            await self._client.ask(kind, "GET", path, thread_id=thread_id)
+
+    async def delete_a_thread(self) -> None:
+        """One of its own, with whatever runs on it."""
+        if len(self._threads) < 4:
+            return
+        thread_id = self._threads.pop(0)
+        self._common.history.deleted.add(thread_id)
+        self._open = [place for place in self._open if place[0] != thread_id]
+        self._common.known[:] = [place for place in self._common.known if place[0] != thread_id]
+        await self._client.insist("delete_thread", "DELETE", f"/threads/{thread_id}", thread_id=thread_id)
+
+    # What these are made of.
+
+    async def _some_thread(self) -> str:
+        if self._threads and self._chance.random() < 0.6:
+            return self._chance.choice(self._threads)
+        thread_id = await self._new_thread()
+        self._threads.append(thread_id)
+        return thread_id
+
+    async def _new_thread(self) -> str:
+        thread_id = f"t{self._chance.getrandbits(64):x}"
+        body = {"thread_id": thread_id, "if_exists": "do_nothing"}
+        await self._client.insist("create_thread", "POST", "/threads", body, thread_id=thread_id)
+        return thread_id
+
+    async def _create(self, thread_id: str, *, plan: dict[str, Any] | None = None, **options: Any) -> str:
+        """A run in the background; empty when nobody knows whether there is one."""
+        if not self._common.take_run():
+            return ""
+        body = {**self._run(plan), **options}
+        answer = await self._client.ask("create", "POST", f"/threads/{thread_id}/runs", body, thread_id=thread_id)
+        self._created(thread_id, answer.run_id)
+        return answer.run_id
+
+    def _created(self, thread_id: str, run_id: str) -> None:
+        if run_id:
+            self._open.append((thread_id, run_id))
+            self._common.known.append((thread_id, run_id))
+
+    async def _join(self, thread_id: str, run_id: str) -> None:
+        path = f"/threads/{thread_id}/runs/{run_id}/join"
+        await self._client.insist("join", "GET", path, thread_id=thread_id, run_id=run_id)
+
+    def _run(self, plan: dict[str, Any] | None = None) -> dict[str, Any]:
+        return {
+            "assistant_id": "stress",
+            "input": plan or self._plan(),
+            "stream_mode": self._chance.choice(_MODES),
+            "durability": self._chance.choice(["sync", "async"]),
+            "multitask_strategy": "enqueue",
+            "on_disconnect": "continue",
+        }
+
+    def _plan(self) -> dict[str, Any]:
+        chance = self._chance
+        plan: dict[str, Any] = {
+            "ledger": str(self._common.ledger),
+            "steps": chance.randint(1, 6),
+            "delay": round(chance.uniform(0, 0.6), 3),
+        }
+        if chance.random() < 0.5:
+            plan |= {"tokens": chance.randint(1, 25), "token_delay": round(chance.uniform(0, 0.03), 3)}
+        if chance.random() < 0.1:
+            plan["fail_at"] = chance.randrange(plan["steps"])
+        if chance.random() < 0.1:
+            kind = chance.choice(list(_HANGS))
+            plan |= {"hang": kind, "block_seconds": round(chance.uniform(0, _HANGS[kind]), 3)}
+        if chance.random() < 0.1:
+            plan["swallow_cancel"] = True
+        if chance.random() < 0.03 and "fail_at" not in plan:
+            # Takes its engine along, and with it the other runs there.
+            plan |= {"exit_at": chance.randrange(plan["steps"]), "attempts": 1}
+        return plan
+
+
+_WEIGHTS: dict[Callable[[User], Awaitable[None]], int] = {
+    User.start_in_background: 4,
+    User.queue_several: 3,
+    User.interrupt_with_another: 1,
+    User.stream: 6,
+    User.watch: 4,
+    User.wait: 3,
+    User.join: 4,
+    User.cancel: 2,
+    User.answer_a_question: 2,
+    User.look: 3,
+    User.delete_a_thread: 1,
+}
+
+
+def users(url: str, key: str, common: Common, chance: random.Random, count: int) -> list[tuple[Client, User]]:
+    """So many users, each with random numbers of its own that follow from `chance`."""
+    found = []
+    for number in range(count):
+        client = Client(f"client {number}", url, key, common.history, random.Random(chance.getrandbits(64)))
+        found.append((client, User(client, common)))
+    return found

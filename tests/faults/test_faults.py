@@ -1,0 +1,36 @@
+"""A short part of what `make faults` does, on real systems."""
+
+import shutil
+
+import pytest
+
+from tests.faults.report import report
+from tests.faults.rig import SHAPES, Outcome, Trial, run
+from tests.faults.scenarios import Frozen, Rolling
+
+#: Generous: machines differ, and this is not about their speed.
+_RECOVERY_SECONDS = 120.0
+
+
+def judge(outcome: Outcome) -> None:
+    """Fail with the report when there is a violation; otherwise leave nothing."""
+    assert not outcome.violations, report(outcome)
+    shutil.rmtree(outcome.folder)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+async def test_nothing_is_lost_under_random_faults(shape: str) -> None:
+    trial = Trial(shape=shape, seed=20261120, seconds=20, pauses=(0.5, 2.0), recovery_bound=_RECOVERY_SECONDS)
+    outcome = await run(trial)
+    judge(outcome)
+    assert outcome.evidence.faults and outcome.evidence.dump.runs
+
+
+async def test_a_worker_that_slept_beyond_its_leases_writes_nothing_more() -> None:
+    outcome = await run(Trial(shape="cluster", recovery_bound=_RECOVERY_SECONDS), Frozen(runs=4))
+    judge(outcome)
+    assert max(run.attempt for run in outcome.evidence.dump.runs.values()) > 1
+
+
+async def test_a_rolling_restart_breaks_no_stream_of_the_sdk() -> None:
+    judge(await run(Trial(shape="cluster", recovery_bound=_RECOVERY_SECONDS), Rolling(clients=10, steps=12, delay=0.5)))
