@@ -35,8 +35,12 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def held(self, writers: Collection[Writer]) -> set[Writer]:
-        """Those of these that may write; it stays so until the transaction ends."""
+    def demand(self, writers: Collection[Writer]) -> None:
+        """Let the transaction fail unless all of these may write until its end; it may fail as late as that."""
+
+    @abstractmethod
+    def holds(self, writer: Writer) -> bool:
+        """Whether this one may write; it stays so until the transaction ends."""
 
     @abstractmethod
     def drop_updates(self, thread_id: str, checkpoint_id: str) -> None:

@@ -97,33 +97,33 @@ class Pen:
                 self._closing.wait(_RETRY_SECONDS)
 
     def _write(self, session: Session, batch: Sequence[_Piece]) -> Sequence[_Answer]:
-        if len(batch) > 1:
-            try:
-                return self._together(session, batch)
-            except self._database.transient:
-                raise
-            except Exception:  # whatever a value's serialization raises is its writer's: found by going one by one
-                logger.debug("a batch of checkpoints is written one by one", exc_info=True)
-        return [self._alone(session, piece) for piece in batch]
+        try:
+            return self._together(session, batch)
+        except self._database.transient:
+            raise
+        except Exception:  # somebody may not write, or whatever a value's serialization raises: found one by one
+            return [self._alone(session, piece) for piece in batch]
+
+    def _together(self, session: Session, batch: Sequence[_Piece]) -> list[_Answer]:
+        """As is almost always possible: all may write, and nothing fails."""
+        with session.transaction():
+            empty = session.raise_fences([piece.writer for piece in batch if piece.begins and piece.writer])
+            session.demand({piece.writer for piece in batch if piece.writer})
+            return [(self._do(session, piece, empty), None) for piece in batch]
 
     def _alone(self, session: Session, piece: _Piece) -> _Answer:
         try:
-            [answer] = self._together(session, [piece])
+            with session.transaction():
+                empty = session.raise_fences([piece.writer]) if piece.begins and piece.writer else set()
+                if piece.writer and not session.holds(piece.writer):
+                    raise StaleAttempt
+                return self._do(session, piece, empty), None
         except self._database.transient:
             raise
-        except Exception as exc:
+        except Exception as exc:  # as above: it is this writer's
             return None, exc
-        return answer
 
-    def _together(self, session: Session, batch: Sequence[_Piece]) -> list[_Answer]:
-        with session.transaction():
-            empty = session.raise_fences([piece.writer for piece in batch if piece.begins and piece.writer])
-            held = session.held({piece.writer for piece in batch if piece.writer})
-            return [self._do(session, piece, held, empty) for piece in batch]
-
-    def _do(self, session: Session, piece: _Piece, held: set[Writer], empty: set[str]) -> _Answer:
-        if piece.writer and piece.writer not in held:
-            return None, StaleAttempt()
+    def _do(self, session: Session, piece: _Piece, empty: set[str]) -> Any:
         if piece.begins and piece.writer:
-            return piece.writer.thread_id in empty, None
-        return piece.work(session), None
+            return piece.writer.thread_id in empty
+        return piece.work(session)

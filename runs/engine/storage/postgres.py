@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg
@@ -18,12 +18,22 @@ from runs.engine.storage.fence import Writer
 from runs.postgres import connection_parameters
 
 _SETUP_LOCK = 7305158001
-_CLAIMS = """
-SELECT run_id, claim FROM runs_run WHERE run_id = ANY(%s::uuid[]) AND status = 'running' ORDER BY run_id FOR SHARE
+# Division by zero fails the transaction without an answer that one would have to wait for. Rows are held in order, so
+# that nobody waits in a ring.
+_DEMAND_CLAIMS = """
+SELECT 1 / (count(*) = %(many)s)::int FROM (
+    SELECT 1 FROM runs_run JOIN unnest(%(runs)s::uuid[], %(claims)s::uuid[]) AS mine (run_id, claim)
+    USING (run_id, claim) WHERE status = 'running' ORDER BY run_id FOR SHARE OF runs_run
+) AS held
 """
-_POSITIONS = """
-SELECT thread_id, last_position FROM runs_thread WHERE thread_id = ANY(%s) ORDER BY thread_id FOR SHARE
+_DEMAND_TURNS = """
+SELECT 1 / (count(*) = %(many)s)::int FROM (
+    SELECT 1 FROM runs_thread JOIN unnest(%(threads)s::text[], %(turns)s::bigint[]) AS mine (thread_id, last_position)
+    USING (thread_id, last_position) ORDER BY thread_id FOR SHARE OF runs_thread
+) AS held
 """
+_CLAIM = "SELECT claim FROM runs_run WHERE run_id = %s AND status = 'running' FOR SHARE"
+_TURN = "SELECT last_position FROM runs_thread WHERE thread_id = %s FOR SHARE"
 _DROP = """
 DELETE FROM checkpoint_writes
 WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s AND task_id = %s AND channel <> %s
@@ -134,30 +144,32 @@ class _PostgresSession(Session):
         self.saver = _Saver(connection)  # type: ignore[arg-type]  # it makes its own cursors
         self.store = PostgresStore(connection)  # type: ignore[arg-type]  # as well
 
-    def transaction(self) -> AbstractContextManager[Any]:
-        return self._connection.transaction()
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        # Statements go out without waiting for the answers to those before them.
+        with self._connection.pipeline(), self._connection.transaction():
+            yield
 
     def raise_fences(self, writers: Collection[Writer]) -> set[str]:
         # The rows were changed by whoever claimed the run or took the turn. The first turn of a thread finds nothing.
         return {writer.thread_id for writer in writers if (writer.position, writer.attempt) == (1, 1)}
 
-    def held(self, writers: Collection[Writer]) -> set[Writer]:
-        held = self._holding_claims([writer for writer in writers if writer.claim])
-        return held | self._holding_turns([writer for writer in writers if not writer.claim])
+    def demand(self, writers: Collection[Writer]) -> None:
+        runs = [(writer.run_id, writer.claim) for writer in writers if writer.claim]
+        turns = [(writer.thread_id, writer.position) for writer in writers if not writer.claim]
+        if runs:
+            held = {"runs": [run for run, _ in runs], "claims": [claim for _, claim in runs], "many": len(runs)}
+            self._connection.execute(_DEMAND_CLAIMS, held)
+        if turns:
+            held = {"threads": [of for of, _ in turns], "turns": [turn for _, turn in turns], "many": len(turns)}
+            self._connection.execute(_DEMAND_TURNS, held)
 
-    def _holding_claims(self, writers: Collection[Writer]) -> set[Writer]:
-        if not writers:
-            return set()
-        found = self._connection.execute(_CLAIMS, [[writer.run_id for writer in writers]])
-        claims = {(str(run_id), str(claim)) for run_id, claim in found}
-        return {writer for writer in writers if (writer.run_id, writer.claim) in claims}
-
-    def _holding_turns(self, writers: Collection[Writer]) -> set[Writer]:
-        if not writers:
-            return set()
-        found = self._connection.execute(_POSITIONS, [[writer.thread_id for writer in writers]])
-        turns = set(found.fetchall())
-        return {writer for writer in writers if (writer.thread_id, writer.position) in turns}
+    def holds(self, writer: Writer) -> bool:
+        statement, of, wanted = _CLAIM, writer.run_id, writer.claim
+        if not writer.claim:
+            statement, of, wanted = _TURN, writer.thread_id, str(writer.position)
+        found = self._connection.execute(statement, [of]).fetchone()
+        return found is not None and str(found[0]) == wanted
 
     def drop_updates(self, thread_id: str, checkpoint_id: str) -> None:
         self._connection.execute(_DROP, [thread_id, checkpoint_id, NULL_TASK_ID, RESUME])

@@ -11,7 +11,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.store.sqlite import SqliteStore
 
 from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
-from runs.engine.storage.fence import Writer
+from runs.engine.storage.fence import StaleAttempt, Writer
 
 _BUSY_SECONDS = 20
 _FENCES = """
@@ -110,9 +110,13 @@ class _SqliteSession(Session):
         self._connection.executemany(_RAISE, [writer[:3] for writer in writers])
         return threads - known
 
-    def held(self, writers: Collection[Writer]) -> set[Writer]:
+    def demand(self, writers: Collection[Writer]) -> None:
         fences = set(self._fences({writer.thread_id for writer in writers}))
-        return {writer for writer in writers if writer[:3] in fences}
+        if any(writer[:3] not in fences for writer in writers):
+            raise StaleAttempt
+
+    def holds(self, writer: Writer) -> bool:
+        return writer[:3] in self._fences([writer.thread_id])
 
     def _fences(self, threads: Collection[str]) -> list[tuple[str, int, int]]:
         if not threads:
