@@ -4,14 +4,15 @@ import math
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.store.postgres import PostgresStore
-from psycopg.rows import TupleRow
+from psycopg import Cursor
+from psycopg.rows import DictRow, TupleRow, dict_row
 
 from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
 from runs.engine.storage.fence import Writer
@@ -96,7 +97,16 @@ class _Boxed:
 
 
 class _Saver(PostgresSaver):
-    """LangGraph's, which would fail on text with NUL, on surrogates, and on numbers that JSON does not have."""
+    """LangGraph's, in the transaction of whoever calls it.
+
+    By itself it would fail on text with NUL, on surrogates, and on numbers that JSON does not have.
+    """
+
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
+        # A pipeline within the caller's would wait for the answers so far, twice.
+        with _cursor(self.conn) as cursor:
+            yield cursor
 
     def put(
         self,
@@ -136,13 +146,26 @@ def _is_text(value: str) -> bool:
         return False
 
 
+class _Store(PostgresStore):
+    """As well."""
+
+    @contextmanager
+    def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
+        with _cursor(self.conn) as cursor:
+            yield cursor
+
+
+def _cursor(connection: Any) -> Cursor[DictRow]:
+    return cast(Cursor[DictRow], connection.cursor(binary=True, row_factory=dict_row))
+
+
 class _PostgresSession(Session):
     """An attempt may write while the run's row carries its claim; a change of state while no later turn was taken."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self.saver = _Saver(connection)  # type: ignore[arg-type]  # it makes its own cursors
-        self.store = PostgresStore(connection)  # type: ignore[arg-type]  # as well
+        self.store = _Store(connection)  # type: ignore[arg-type]  # as well
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
