@@ -175,6 +175,9 @@ if POSTGRES:
     POSTGRES["CONN_HEALTH_CHECKS"] = True
     POSTGRES["OPTIONS"] = {
         "application_name": "deerflow",
+        # PostgreSQL plans what is asked again and again once for each connection.
+        "server_side_binding": True,
+        "prepare_threshold": 3,
         "connect_timeout": 3,
         # Notice a server that is gone without a word.
         "keepalives_idle": 10,

@@ -8,6 +8,7 @@ from typing import Any
 import hypothesis
 import pytest
 from channels.layers import channel_layers
+from django.conf import settings
 from django.db import connections
 
 from accounts.models import Organization, Role, User
@@ -22,6 +23,16 @@ hypothesis.settings.load_profile("tests")
 
 #: For each graph that the tests' rows name, why it can not run; empty when it can.
 GRAPHS = {"echo": "", "stress": "", "broken": "ModuleNotFoundError: No module named 'nowhere'"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without PostgreSQL nothing is left to be skipped: what holds there only is not asked for."""
+    if settings.POSTGRES:
+        return
+    others = [item for item in items if item.get_closest_marker("many_machines")]
+    if others:
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if not item.get_closest_marker("many_machines")]
 
 
 @pytest.fixture(scope="session")

@@ -102,6 +102,7 @@ class Host:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
         self._connect()
+        await current_hub().start()
         calls.install(self._pool.call)
         self._pool.start(run_engines=settings.ENGINE_PROCESSES if runs else 0)
         self._spawn(wire.listen())

@@ -121,7 +121,7 @@ class Hub:
     @asynccontextmanager
     async def subscription(self, thread_id: str) -> AsyncIterator[Subscription]:
         """Chunks of a thread from now on. Subscribe first, then read the rows: nothing falls between."""
-        await self._start()
+        await self.start()
         subscription = Subscription(thread_id)
         followers = self._followers.setdefault(thread_id, set())
         followers.add(subscription)
@@ -149,7 +149,8 @@ class Hub:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Announce from now on what this process commits, and listen."""
         async with self._ready:
             if self._tasks:
                 return

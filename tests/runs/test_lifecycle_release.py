@@ -1,17 +1,29 @@
 """Runs whose host lost them: the next attempt, or the end."""
 
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Any
 
 import orjson
+import psycopg
 import pytest
-from django.conf import settings
+from django.conf import LazySettings, settings
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
+from runs.identifiers import new_id
 from runs.lifecycle import Write
+from runs.lifecycle.release import just_started
 from runs.models import Run, Thread
+from runs.postgres import connection_parameters
 from runs.records import record, unpack
 from runs.signals import chunks_committed, runs_pending
 from runs.states import RunStatus, ThreadStatus
@@ -115,3 +127,102 @@ def test_the_reaper_takes_expired_runs_only(tenant: Tenant) -> None:
     }
     assert (runs["expired"].crashes, runs["leased"].crashes) == (1, 0)
     assert lifecycle.reap() == 0
+
+
+# After a start of the database.
+
+
+@pytest.fixture
+def no_excuse_is_made_up(monkeypatch: pytest.MonkeyPatch, settled_database: None) -> None:
+    """Whether the database has just started is asked of it, as outside of tests."""
+    monkeypatch.setattr(sys.modules["runs.lifecycle.release"], "just_started", just_started)
+
+
+def expired_run(tenant: Tenant) -> Run:
+    return make_run(tenant, status=RunStatus.RUNNING, lease_until=timezone.now() - timedelta(seconds=1))
+
+
+@pytest.mark.many_machines
+@pytest.mark.usefixtures("no_excuse_is_made_up")
+def test_for_as_long_as_a_lease_after_the_start_of_the_database_none_counts(
+    tenant: Tenant, settings: LazySettings
+) -> None:
+    run = expired_run(tenant)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXTRACT(EPOCH FROM NOW() - pg_postmaster_start_time())")
+        ran_for = float(cursor.fetchone()[0])
+    settings.LEASE_SECONDS = ran_for + 60
+    assert lifecycle.reap() == 0
+    assert Run.objects.get(pk=run.pk).status == RunStatus.RUNNING
+    settings.LEASE_SECONDS = ran_for
+    assert lifecycle.reap() == 1
+    assert Run.objects.get(pk=run.pk).status == RunStatus.PENDING
+
+
+@pytest.mark.one_machine
+@pytest.mark.usefixtures("no_excuse_is_made_up")
+def test_a_file_that_was_there_all_the_time_excuses_no_lease(tenant: Tenant) -> None:
+    expired_run(tenant)
+    assert lifecycle.reap() == 1
+
+
+# Two who renew the same leases at once.
+
+
+@pytest.fixture
+def runs(tenant: Tenant) -> list[Run]:
+    """Claimed runs in the order of their ids; the database has them the other way round."""
+    ids = [new_id() for _ in range(6)]
+    made = [make_run(tenant, status=RunStatus.RUNNING, run_id=run_id) for run_id in reversed(ids)]
+    return made[::-1]
+
+
+@contextlib.contextmanager
+def another() -> "Iterator[psycopg.Connection[Any]]":
+    with psycopg.connect(**connection_parameters("tests")) as other:
+        yield other
+
+
+def beat(claims: list[Any]) -> int:
+    try:
+        return len(lifecycle.heartbeat(claims))
+    finally:
+        connection.close()
+
+
+LOCK = "SELECT 1 FROM runs_run WHERE run_id = %s FOR UPDATE NOWAIT"
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+
+
+@pytest.mark.many_machines
+def test_leases_are_renewed_in_the_order_of_the_ids(runs: list[Run]) -> None:
+    """Whoever waits for a run holds none with a higher id."""
+    claims = [(run.pk, run.claim) for run in runs]
+    with ThreadPoolExecutor(1) as threads:
+        with another() as other, another() as watcher:
+            watcher.autocommit = True
+            other.execute(LOCK, [runs[0].pk])
+            beating = threads.submit(beat, claims[::-1])
+            until = time.monotonic() + 20
+            while not watcher.execute(WAITING).fetchone():
+                assert time.monotonic() < until and not beating.done()
+            for run in runs[1:]:
+                other.execute(LOCK, [run.pk])
+        assert beating.result(20) == 6
+
+
+@pytest.mark.many_machines
+def test_two_who_renew_the_same_leases_never_wait_for_each_other_in_a_ring(runs: list[Run]) -> None:
+    claims = [(run.pk, run.claim) for run in runs]
+    together = threading.Barrier(2)
+
+    def beat_often(claims: list[Any]) -> set[int]:
+        try:
+            together.wait(20)
+            return {len(lifecycle.heartbeat(claims)) for _ in range(50)}
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as threads:
+        beating = [threads.submit(beat_often, order) for order in (claims, claims[::-1])]
+        assert [each.result(60) for each in beating] == [{6}, {6}]

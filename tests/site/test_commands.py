@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def say(data_dir: Path, *command: str, **settings: str) -> str:
+def say(data_dir: Path, *command: str, status: int = 1, **settings: str) -> str:
     """What a command that fails writes on standard error."""
     ended = subprocess.run(
         [sys.executable, "manage.py", *command],
@@ -19,7 +19,7 @@ def say(data_dir: Path, *command: str, **settings: str) -> str:
         capture_output=True,
         text=True,
     )
-    assert ended.returncode == 1 and not ended.stdout
+    assert ended.returncode == status and not ended.stdout
     return ended.stderr
 
 
@@ -31,3 +31,17 @@ def test_a_setting_that_cannot_be_used_is_named(tmp_path: Path, command: tuple[s
 def test_a_key_needs_a_database(tmp_path: Path) -> None:
     said = say(tmp_path, "createkey", "--email", "alice@acme.test")
     assert said.startswith("CommandError: There is no database here yet") and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [("worker",), ("worker", "--no-migrate"), ("serve", "--no-worker")])
+def test_what_needs_other_machines_needs_their_database(tmp_path: Path, command: tuple[str, ...]) -> None:
+    said = say(tmp_path, *command)
+    assert said.startswith("CommandError: ") and "needs DATABASE_URL" in said and len(said.splitlines()) == 1
+    assert not list(tmp_path.glob("*.sqlite3*"))
+
+
+@pytest.mark.parametrize("concurrency", ["0", "-1", "1.5", "many", ""])
+def test_a_worker_that_would_run_nothing_is_refused(tmp_path: Path, concurrency: str) -> None:
+    said = say(tmp_path, "worker", "--concurrency", concurrency, status=2)
+    problem = "argument --concurrency: must be a whole number, at least 1"
+    assert said.splitlines()[-1] == f"manage.py worker: error: {problem}"
