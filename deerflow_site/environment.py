@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
+from redis.connection import parse_url
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -140,8 +141,12 @@ def postgres(name: str) -> dict[str, Any] | None:
 def redis(name: str) -> str:
     """A Redis URL or the empty string. Its errors never repeat the URL."""
     url = text(name)
-    if url and scheme_of(url) not in {"redis", "rediss", "unix"}:
-        raise ImproperlyConfigured(f"{name} must look like redis://host:6379/0.")
+    if url:
+        try:
+            parse_url(url)  # type: ignore[no-untyped-call]
+        except ValueError:
+            refusal = f"{name} must look like redis://host:6379/0, its password without / and # (%2F and %23 instead)."
+            raise ImproperlyConfigured(refusal) from None
     return url
 
 

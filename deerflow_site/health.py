@@ -32,9 +32,9 @@ class Health:
         self._checking: asyncio.Task[str] | None = None
 
     async def __call__(self, scope: Any, receive: Receive, send: Send) -> None:
-        if scope["path"] == "/live":
+        if scope.get("path") == "/live":
             await _answer(send, 200, {"ok": True})
-        elif scope["path"] == "/ready":
+        elif scope.get("path") == "/ready":
             missing = await self._missing()
             await _answer(send, 503 if missing else 200, {"detail": missing} if missing else {"ok": True})
         else:

@@ -184,9 +184,16 @@ if POSTGRES:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 15000,
-        # A process that was stopped in the middle of a transaction must not keep its runs from being taken over.
-        "options": f"-c idle_in_transaction_session_timeout={max(2000, int(LEASE_SECONDS * 1000 / 3))}",
         **POSTGRES.get("OPTIONS", {}),
+        "options": " ".join(
+            [
+                POSTGRES.get("OPTIONS", {}).get("options", ""),
+                # Who was stopped in the middle of a transaction must not keep its runs from being taken over.
+                f"-c idle_in_transaction_session_timeout={max(2000, int(LEASE_SECONDS * 1000 / 3))}",
+                # Nobody waits for ever for what somebody else holds, or for a plan that went wrong.
+                "-c lock_timeout=10000 -c statement_timeout=30000",
+            ]
+        ).strip(),
         # One connection for each thread that may want one. While the database is away, whoever asks is told soon, and
         # the pool tries again when it is asked, not after ever longer pauses.
         "pool": {
@@ -205,8 +212,15 @@ CACHES: dict[str, Any] = {
     if REDIS_URL
     else {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}
 }
+# Whoever shares a Redis hears the others, whatever the number of the database: each deployment has channels of its own.
+CHANNEL_PREFIX = hmac.new(
+    SECRET_KEY.encode(), f"channels {DATABASES['default']['NAME']}".encode(), hashlib.sha256
+).hexdigest()[:16]
 CHANNEL_LAYERS: dict[str, Any] = {
-    "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
+    "default": {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": CHANNEL_PREFIX},
+    }
     if REDIS_URL
     else {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10000}}
 }

@@ -2,21 +2,26 @@
 
 import contextlib
 import logging
+import subprocess
 import sys
 import time
 
+import psycopg
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
-from django.db import OperationalError, connection
+from django.core.management.commands.migrate import Command as DjangoMigrate
+from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
 from runs.langgraph_json import ConfigError, read_config
+from runs.postgres import connection_parameters
 
 logger = logging.getLogger(__name__)
 
-_MIGRATION_LOCK = 7305158000
 _PAUSE_SECONDS = 1.0
+#: How PostgreSQL says that waiting is of no use.
+_REFUSALS = ("password authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")
 
 
 def check_configuration() -> None:
@@ -30,38 +35,41 @@ def check_configuration() -> None:
 def prepare_database(*, migrate: bool) -> None:
     """Bring the database up to date, or wait until somebody else has. Waits for PostgreSQL to answer.
 
-    Processes that start together wait for each other.
+    Processes that start together wait for each other. Raises CommandError when PostgreSQL refuses who asks.
     """
-    while True:
-        try:
-            if _prepare(migrate):
-                break
-            say("Waiting for the database to be migrated.")
-        except OperationalError as exc:
-            if not settings.POSTGRES:
-                raise
-            connection.close()
-            say("Waiting for the database to answer.")
-            logger.warning("the database does not answer: %s", exc)
+    if not settings.POSTGRES:
+        # Not this site's own: that imports LangGraph, which the server does without.
+        call_command(DjangoMigrate(), interactive=False, verbosity=0)
+        connection.close()
+        return
+    _await_postgres()
+    if migrate:
+        # In a process of its own, for the same reason.
+        done = subprocess.run([sys.executable, "manage.py", "migrate", "--verbosity", "0"], cwd=settings.BASE_DIR)
+        if done.returncode:
+            raise CommandError("The database could not be migrated.")
+    while not is_migrated():
+        say("Waiting for the database to be migrated.")
         time.sleep(_PAUSE_SECONDS)
     connection.close()
 
 
-def _prepare(migrate: bool) -> bool:
-    if not settings.POSTGRES:
-        call_command("migrate", interactive=False, verbosity=0)
-        return True
-    if is_migrated() or not migrate:
-        return is_migrated()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_MIGRATION_LOCK])
-        if not cursor.fetchone()[0]:
-            return False
+def _await_postgres() -> None:
+    while True:
         try:
-            call_command("migrate", interactive=False, verbosity=0)
-        finally:
-            cursor.execute("SELECT pg_advisory_unlock(%s)", [_MIGRATION_LOCK])
-    return True
+            psycopg.connect(**connection_parameters("start")).close()
+            return
+        except psycopg.OperationalError as exc:
+            # Before the server speaks SQL it tells no code.
+            if any(word in str(exc) for word in _REFUSALS):
+                raise CommandError(f"DATABASE_URL: the server refuses it: {_last_line(exc)}") from None
+            say("Waiting for the database to answer.")
+            logger.warning("the database does not answer: %s", _last_line(exc))
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[-1].strip()
 
 
 def is_migrated() -> bool:

@@ -37,5 +37,5 @@ async def in_database_at_last(function: Callable[P, R], *args: P.args, **kwargs:
         try:
             return await in_database(function, *args, **kwargs)
         except (OperationalError, InterfaceError) as exc:
-            logger.warning("the database does not answer %s; asking again: %s", function.__name__, exc)
+            logger.info("the database does not answer %s; asking again: %s", function.__name__, exc)
             await asyncio.sleep(_RETRY_SECONDS)

@@ -1,6 +1,6 @@
 """News of committed facts. Losing one loses nothing: the rows are the truth, and whoever listens only acts sooner.
 
-All but the first are told by `runs.wire`, to every process that shares the database.
+All but the first are told by `runs.news`, to every process that shares the database.
 """
 
 from django.dispatch import Signal

@@ -1,6 +1,5 @@
 """The cast: Alice owns acme, Bob is a member of it, Charlie owns other. Rows come from `tests.factories`."""
 
-import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -48,12 +47,6 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     with django_db_blocker.unblock():
         for leaving in [_threads.submit(leave) for _ in range(_threads._max_workers)]:
             leaving.result()
-
-
-@pytest.fixture(autouse=True)
-def settled_database(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests' PostgreSQL has only just started, which would excuse every lease that has ended."""
-    monkeypatch.setattr(sys.modules["runs.lifecycle.release"], "just_started", lambda: False)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,9 +14,9 @@ from django.conf import settings
 from django.dispatch import Signal
 
 from runs.engine.storage.database import Database, Session
+from runs.news import CHANNEL, topic_of
 from runs.postgres import connection_parameters
 from runs.records import Chunk, Record, unpack
-from runs.wire import CHANNEL, topic_of
 
 
 @contextmanager
@@ -128,6 +129,7 @@ class FaultyDatabase:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.outage = psycopg.OperationalError if settings.POSTGRES else sqlite3.OperationalError
         #: How often each point still fails.
         self.failures: Counter[str] = Counter()
 
@@ -138,7 +140,7 @@ class FaultyDatabase:
         """Raise if it is this point's turn."""
         if self.failures[point]:
             self.failures[point] -= 1
-            raise self.transient[0](f"the database is away ({point})")
+            raise self.outage(f"the database is away ({point})")
 
     def connect(self) -> "_FaultySession":
         self.fail("connect")
@@ -160,7 +162,7 @@ class _FaultySession:
 
     def _fail(self, point: str) -> None:
         if self._broken:
-            raise self._faults.transient[0]("the connection is closed")
+            raise self._faults.outage("the connection is closed")
         self._broken = True
         self._faults.fail(point)
         self._broken = False

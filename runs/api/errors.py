@@ -4,12 +4,13 @@ import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import DatabaseError, InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError
 from pydantic import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
 from runs.exceptions import Conflict, Invalid, NotFound, Refusal, Unavailable
+from runs.postgres import is_transient
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, RequestDataTooBig):
         return Response({"detail": "The body is too large."}, 413)
     if isinstance(exc, DatabaseError | InterfaceError):
-        logger.error("the database failed a request", exc_info=not isinstance(exc, OperationalError | InterfaceError))
+        # Of an outage one line is enough; anything else is worth a look.
+        logger.error("the database failed a request: %s", exc, exc_info=not is_transient(exc))
         return Response({"detail": "The database does not answer; try again."}, 503, headers=_RETRY)
     return drf_exception_handler(exc, context)
 

@@ -15,12 +15,12 @@ from django.conf import settings
 from django.db import Error
 
 from runs import lifecycle
-from runs.database import in_database
+from runs.database import in_database, in_database_at_last
 from runs.log import current_hub
 from runs.models import Run
+from runs.news import tell
 from runs.signals import readers_found, readers_sought
 from runs.states import CancelAction
-from runs.wire import tell
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ async def _cancel_unless_read(run_id: uuid.UUID, thread_id: str) -> None:
         if await _is_read_elsewhere(run_id) or current_hub().closed or _readers[run_id]:
             return
         _abandoned.discard(run_id)
-        await in_database(lifecycle.request_cancel, run_id, thread_id, CancelAction.INTERRUPT)
+        await in_database_at_last(lifecycle.request_cancel, run_id, thread_id, CancelAction.INTERRUPT)
     except Run.DoesNotExist:
         pass
     except Error:
@@ -77,14 +77,16 @@ async def _is_read_elsewhere(run_id: uuid.UUID) -> bool:
         return False
     found = _sought.setdefault(run_id, asyncio.Event())
     try:
-        await in_database(tell, readers_sought, str(run_id))
+        await in_database_at_last(tell, readers_sought, str(run_id))
         async with asyncio.timeout(_ANSWER_SECONDS):
             await found.wait()
     except TimeoutError:
         return False
     finally:
         _sought.pop(run_id, None)
-    _abandoned.discard(run_id)
+    if not _readers[run_id]:
+        # Otherwise it may have been this server's own answer, and its readers take the run along.
+        _abandoned.discard(run_id)
     return True
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
 from enum import StrEnum
 from typing import Any
@@ -75,6 +75,8 @@ class Execution:
         kwargs = attempt.kwargs
         self._emission = Emission(journal, kwargs["stream_mode"], kwargs["config"]["configurable"])
         self._graph: asyncio.Task[Outcome] | None = None
+        #: Called when the graph has ended, before its outcome is written.
+        self.on_ended: Callable[[], None] = lambda: None
         journal.on_lost = lambda: self.stop(Reason.LOST)
 
     def stop(self, reason: Reason) -> None:
@@ -90,6 +92,7 @@ class Execution:
         if self.reason is None:
             self._graph = asyncio.create_task(self._execute())
             await asyncio.wait({self._graph})
+        self.on_ended()
         outcome = self._outcome()
         if outcome is None:
             stopped = self.reason is Reason.DRAIN and await self._journal.flush()

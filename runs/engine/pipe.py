@@ -1,7 +1,8 @@
 """What a host and its engine say to each other: small JSON messages, each with an optional payload of raw bytes.
 
 Host to engine: `start` (an attempt), `cancel`, `call` (a question about state), `stop`.
-Engine to host: `hello`, `chunk` (committed events), `done` (an attempt is over), `answer`, `alive`.
+Engine to host: `hello`, `chunk` (committed events), `ended` (a graph that was stopped is, its outcome is not written
+yet), `done` (an attempt is over), `answer`, `alive`.
 """
 
 import signal

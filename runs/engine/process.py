@@ -154,8 +154,14 @@ class _Engine:
     def _start(self, attempt: Attempt) -> None:
         journal = Journal(self._pen, attempt.run_id, attempt.claim, attempt.thread_id)
         execution = Execution(attempt, journal, self._registry, self._saver)
+        execution.on_ended = lambda: self._on_ended(execution)
         self._executions[attempt.run_id, attempt.claim] = execution
         self._spawn(self._execute(execution))
+
+    def _on_ended(self, execution: Execution) -> None:
+        if execution.reason:
+            # The host watches whether it obeys.
+            self._send("ended", run_id=execution.attempt.run_id, claim=execution.attempt.claim)
 
     async def _execute(self, execution: Execution) -> None:
         attempt = execution.attempt

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import Error, connection
 
 from runs.lifecycle import Outcome, Write, write
+from runs.postgres import is_transient
 from runs.records import Chunk, Record
 
 logger = logging.getLogger(__name__)
@@ -88,13 +89,13 @@ class Journal:
             records.append(self._records.popleft())
         return Write(self.run_id, self.claim, self.thread_id, records, outcome)
 
-    def written(self, item: Write, lost: bool) -> None:
-        """Called on the loop after the commit that held `item`."""
+    def written(self, item: Write, chunk: Chunk | None) -> None:
+        """Called on the loop after the commit that held `item` as `chunk`; None when the claim was lost."""
         if item.outcome:
             self._outcome = None
         self._committed += sum(len(record.data) for record in item.records)
         self._queued = False
-        if lost:
+        if chunk is None:
             self.lost = True
             self.on_lost()
         elif self._records or self._outcome:
@@ -125,7 +126,7 @@ class Pen:
         while (journals := self._gather()) is not None:
             batch = [journal.take() for journal in journals]
             chunks = self._write(batch)
-            self._loop.call_soon_threadsafe(_tell, journals, batch, [chunk is None for chunk in chunks])
+            self._loop.call_soon_threadsafe(_tell, journals, batch, chunks)
         connection.close()
 
     def _gather(self) -> list[Journal] | None:
@@ -152,14 +153,17 @@ class Pen:
         self._flushed_at = time.monotonic()
 
     def _write(self, batch: list[Write]) -> list[Chunk | None]:
+        again = False
         while True:
             try:
-                return write(batch)
-            except (OperationalError, InterfaceError) as exc:
-                logger.warning("the log could not be written; trying again: %s", exc)
-                connection.close()
-                time.sleep(_RETRY_SECONDS)
-            except DatabaseError:
+                return write(batch, again=again)
+            except Error as exc:
+                if is_transient(exc):
+                    logger.warning("the log could not be written; trying again: %s", exc)
+                    connection.close()
+                    time.sleep(_RETRY_SECONDS)
+                    again = True
+                    continue
                 if len(batch) > 1:
                     return [chunk for item in batch for chunk in self._write([item])]
                 # Writing it again would fail again; without a lease the run is taken up from its last checkpoint.
@@ -167,6 +171,6 @@ class Pen:
                 return [None]
 
 
-def _tell(journals: list[Journal], batch: list[Write], lost: list[bool]) -> None:
-    for journal, item, gone in zip(journals, batch, lost, strict=True):
-        journal.written(item, gone)
+def _tell(journals: list[Journal], batch: list[Write], chunks: list[Chunk | None]) -> None:
+    for journal, item, chunk in zip(journals, batch, chunks, strict=True):
+        journal.written(item, chunk)

@@ -18,7 +18,9 @@ async def keep_time(tick: Callable[[], Awaitable[None]]) -> None:
 
     A second is lost when nobody was there in it; two ticks may overlap when one takes longer than that.
     """
-    connector = procrastinate.PsycopgConnector(kwargs=connection_parameters("clock"), min_size=1, max_size=2)
+    connector = procrastinate.PsycopgConnector(
+        kwargs=connection_parameters("clock"), min_size=1, max_size=2, timeout=2, reconnect_timeout=2
+    )
     app = procrastinate.App(connector=connector)
 
     @app.periodic(cron="* * * * * *")

@@ -8,63 +8,38 @@ import socket
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
-import orjson
+import procrastinate.exceptions
 from django.conf import settings
 from django.db import Error
 
-from runs import calls, lifecycle, wire
-from runs.database import in_database
+from runs import calls, lifecycle, news
+from runs.database import in_database, in_database_at_last
 from runs.engine import pipe
 from runs.fences import lower_fences
 from runs.host import chores
 from runs.host.clock import keep_time
 from runs.host.engine import Engine
+from runs.host.limits import POLICE_SECONDS, Held, Key, Limits
 from runs.host.pool import Pool
 from runs.host.upkeep import Upkeep
 from runs.langgraph_json import read_config
-from runs.lifecycle import Attempt, Outcome, Write
+from runs.lifecycle import Attempt
 from runs.log import current_hub
 from runs.models import Run
+from runs.postgres import is_transient
 from runs.records import Chunk
 from runs.signals import cancel_requested, runs_pending, threads_deleted
 from runs.states import RunStatus
 
 logger = logging.getLogger(__name__)
 
-Key = tuple[uuid.UUID, uuid.UUID]
-
 _TICK_SECONDS = 1.0
-_POLICE_SECONDS = 0.5
+#: How long a host that stops tries to hand its runs back.
+_FAREWELL_SECONDS = 5.0
 #: How many engines may run for one run alone at a time.
 _ENGINES_ALONE = 2
-#: How long an event loop may be held up by something that no run answers for.
-_STUCK_SECONDS = 5.0
-#: Engines speak twice a second, even while a graph spins. One that is silent for half a lease, and at least for so
-#: long, is stopped or stuck for good.
-_LEAST_SILENCE_SECONDS = 5.0
-_TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
-
-
-@dataclass(slots=True, eq=False)
-class Held:
-    """An attempt that this host has claimed."""
-
-    attempt: Attempt
-    engine: Engine
-    #: When its time is up, by the monotonic clock.
-    deadline: float
-    #: Why the engine was told to stop it, and since when it has not obeyed.
-    reason: str = ""
-    disobeyed_since: float = 0.0
-    #: The host ended the run itself; only its remains are left in the engine.
-    settled: bool = False
-
-    @property
-    def key(self) -> Key:
-        return self.attempt.run_id, self.attempt.claim
 
 
 class Host:
@@ -75,6 +50,7 @@ class Host:
         self.name = f"{socket.gethostname()[:64]}:{os.getpid()}:{secrets.token_hex(4)}"
         self._pool = Pool(self._on_message, self._on_engine_end)
         self._held: dict[Key, Held] = {}
+        self._limits = Limits(self._pool, self._held, self._spawn)
         self._upkeep = Upkeep(
             self._pool, self._check_leases, lambda: {held.attempt.thread_id for held in self._held.values()}
         )
@@ -84,6 +60,8 @@ class Host:
         self._deleted = asyncio.Event()
         self._idle = asyncio.Event()
         self._draining = False
+        #: Held while runs are claimed and handed out.
+        self._claiming = asyncio.Lock()
         #: Last attempts that wait for an engine of their own, and how many such engines there may be.
         self._waiting: dict[Key, Attempt] = {}
         self._alone = asyncio.Semaphore(_ENGINES_ALONE)
@@ -96,8 +74,9 @@ class Host:
         Without `runs` it only answers questions about state, for a server whose runs are executed by workers.
         """
         self._loop = asyncio.get_running_loop()
+        self._is_alone, self._runs = alone, runs
         graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
-        await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""))
+        await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""), complete=alone, tell_errors=runs)
         if alone:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
@@ -105,13 +84,13 @@ class Host:
         await current_hub().start()
         calls.install(self._pool.call)
         self._pool.start(run_engines=settings.ENGINE_PROCESSES if runs else 0)
-        self._spawn(wire.listen())
-        self._spawn(self._forever(self._watch_engines, None, _POLICE_SECONDS))
+        self._spawn(news.listen())
+        self._spawn(self._forever(self._limits.watch_engines, None, POLICE_SECONDS))
         if not runs:
             return
         self._spawn(self._forever(self._dispatch, self._pending, _TICK_SECONDS))
         self._spawn(self._forever(self._check_leases, self._cancels, settings.HEARTBEAT_SECONDS))
-        self._spawn(self._forever(self._police, None, _POLICE_SECONDS))
+        self._spawn(self._forever(self._limits.enforce, None, POLICE_SECONDS))
         if alone:
             self._spawn(self._forever(self._upkeep.tick, self._deleted, _TICK_SECONDS))
         else:
@@ -130,13 +109,14 @@ class Host:
         self._draining = True
         await self._until_idle(seconds)
         for held in list(self._held.values()):
-            self._stop(held, "drain")
+            self._limits.stop(held, "drain")
         await self._until_idle(settings.CANCEL_GRACE)
 
     async def stop(self) -> None:
         """End the engines; what they still held is handed back."""
         self._draining = True
-        left = [held.key for held in self._held.values() if not held.settled] + list(self._waiting)
+        async with self._claiming:
+            left = [held.key for held in self._held.values() if not held.settled] + list(self._waiting)
         self._held.clear()
         self._waiting.clear()
         calls.install(None)
@@ -144,9 +124,10 @@ class Host:
             task.cancel()
         await self._pool.stop()
         try:
-            await in_database(lifecycle.release, left, crashed=False)
-        except Error:
-            logger.exception("the runs of this host go on when their leases have ended")
+            async with asyncio.timeout(_FAREWELL_SECONDS):
+                await in_database(lifecycle.release, left, crashed=False)
+        except (Error, TimeoutError) as exc:
+            logger.warning("the runs of this host go on when their leases have ended: %r", exc)
 
     def _connect(self) -> None:
         """Be woken by what this process commits. Signals come in the thread that committed."""
@@ -180,9 +161,10 @@ class Host:
         while True:
             try:
                 await work()
-            except Exception:  # whatever it was, a host that gave one of its duties up would fail its runs
-                logger.exception("the host's %s failed", work.__name__)
+            except Exception as exc:  # whatever it was, a host that gave one of its duties up would fail its runs
+                self._on_failure(work.__name__, exc)
                 await asyncio.sleep(_TICK_SECONDS)
+                continue
             try:
                 async with asyncio.timeout(seconds):
                     await wake.wait()
@@ -190,20 +172,34 @@ class Host:
                 pass
             wake.clear()
 
+    def _on_failure(self, duty: str, failure: Exception) -> None:
+        if is_transient(failure) or isinstance(failure, procrastinate.exceptions.ConnectorException):
+            self._upkeep.database_failed()
+            logger.warning("the host's %s waits for the database: %s", duty, failure)
+        else:
+            logger.error("the host's %s failed", duty, exc_info=failure)
+
     # Dispatch.
 
     async def _dispatch(self) -> None:
         while not self._draining and (engine := self._pool.with_room()):
             room = settings.ENGINE_CONCURRENCY - len(engine.held)
-            attempts = await in_database(lifecycle.claim, self.name, room)
-            for attempt in attempts:
-                if attempt.crashes and attempt.crashes + 1 >= settings.MAX_ATTEMPTS:
-                    self._waiting[attempt.run_id, attempt.claim] = attempt
-                    self._spawn(self._hand_alone(attempt))
-                else:
-                    self._hand(attempt, engine)
-            if len(attempts) < min(room, lifecycle.CLAIM_BATCH):
+            async with self._claiming:
+                claimed = await self._claim(engine, room)
+            if claimed < min(room, lifecycle.CLAIM_BATCH):
                 return
+
+    async def _claim(self, engine: Engine, room: int) -> int:
+        """Claim runs and hand them out; answers how many."""
+        graphs = None if self._is_alone else [graph_id for graph_id, error in engine.graphs.items() if not error]
+        attempts = await in_database(lifecycle.claim, self.name, room, graphs)
+        for attempt in attempts:
+            if attempt.crashes and attempt.crashes + 1 >= settings.MAX_ATTEMPTS:
+                self._waiting[attempt.run_id, attempt.claim] = attempt
+                self._spawn(self._hand_alone(attempt))
+            else:
+                self._hand(attempt, engine)
+        return len(attempts)
 
     def _hand(self, attempt: Attempt, engine: Engine) -> None:
         if engine.gone:
@@ -237,11 +233,19 @@ class Host:
         match message.kind:
             case "chunk":
                 self._spawn(current_hub().ring([Chunk._make([*message.fields["at"], message.payload])]))
+            case "ended":
+                key = uuid.UUID(message.fields["run_id"]), uuid.UUID(message.fields["claim"])
+                if held := self._held.get(key):
+                    held.obeyed = True
             case "done":
                 key = uuid.UUID(message.fields["run_id"]), uuid.UUID(message.fields["claim"])
                 self._on_done(key, message.fields["ended"])
             case "hello":
-                self._spawn(in_database(chores.register_graphs, engine.graphs))
+                self._spawn(
+                    in_database_at_last(
+                        chores.register_graphs, engine.graphs, complete=self._is_alone, tell_errors=self._runs
+                    )
+                )
                 self._pending.set()
 
     def _on_done(self, key: Key, ended: str) -> None:
@@ -274,13 +278,10 @@ class Host:
         lost = [held for held in self._held.values() if held.engine is engine]
         for held in lost:
             self._let_go(held)
-        try:
-            for held in lost:
-                await self._settle(held)
-            left = [held.key for held in lost if not held.settled]
-            await in_database(lifecycle.release, left, crashed=not engine.killed)
-        except Error:
-            logger.exception("the runs of engine %s go on when their leases have ended", engine.pid)
+        for held in lost:
+            await self._limits.settle(held)
+        left = [held.key for held in lost if not held.settled]
+        await in_database_at_last(lifecycle.release, left, crashed=not engine.killed)
         self._pending.set()
 
     # Leases, limits, cancellations.
@@ -294,79 +295,9 @@ class Host:
         for key in claims:
             held = self._held.get(key)
             if held and key not in kept:
-                self._stop(held, "lost")
+                self._limits.stop(held, "lost")
             elif held and kept[key]:
-                self._stop(held, "cancel")
-
-    def _stop(self, held: Held, reason: str) -> None:
-        if held.reason in ("", "drain"):
-            held.reason = reason
-            held.disobeyed_since = time.monotonic()
-            held.engine.send("cancel", run_id=held.attempt.run_id, claim=held.attempt.claim, reason=reason)
-
-    async def _watch_engines(self) -> None:
-        """Apart from everything that waits for the database: a silent engine may hold it."""
-        for engine in self._pool.alive():
-            # Added up, not measured: a host that was stopped itself blames no engine.
-            engine.silent_for += _POLICE_SECONDS
-            if engine.ready.is_set() and engine.silent_for > max(settings.LEASE_SECONDS / 2, _LEAST_SILENCE_SECONDS):
-                logger.warning("engine %s says nothing any more: it is replaced", engine.pid)
-                engine.kill(lost=True)
-            elif settings.ENGINE_MEMORY_MB and engine.memory_mb() > settings.ENGINE_MEMORY_MB:
-                logger.warning("engine %s takes more than ENGINE_MEMORY_MB: it is replaced", engine.pid)
-                engine.kill(lost=True)
-            elif engine.used_up or (engine.stalled_for > _STUCK_SECONDS and not self._holds(engine, engine.stalled_by)):
-                logger.warning("engine %s is held up by what no run of it answers for: it is replaced", engine.pid)
-                engine.kill()
-
-    def _holds(self, engine: Engine, run_id: uuid.UUID | None) -> bool:
-        """Whether the run is one of the engine's, whose limits will end it."""
-        return any(key[0] == run_id and not self._held[key].settled for key in engine.held if key in self._held)
-
-    async def _police(self) -> None:
-        now = time.monotonic()
-        for held in list(self._held.values()):
-            stalled_by = held.engine.stalled_by
-            if stalled_by and stalled_by != held.attempt.run_id:
-                # Another run keeps it from going on, and from obeying.
-                held.deadline += _POLICE_SECONDS
-                if held.reason and now - held.disobeyed_since > settings.CANCEL_GRACE:
-                    await self._settle(held)
-            elif not held.reason and now > held.deadline:
-                self._stop(held, "timeout")
-            elif held.reason and now - held.disobeyed_since > settings.CANCEL_GRACE:
-                logger.warning("run %s does not stop: its engine is replaced", held.attempt.run_id)
-                # Before anything is written: the engine may hold the database.
-                held.engine.kill()
-                await self._settle(held)
-
-    async def _settle(self, held: Held) -> None:
-        """End a run that its engine does not end. Whatever it still does is not written: its claim is gone."""
-        if held.settled or held.reason not in ("cancel", "timeout"):
-            return
-        if held.reason == "cancel":
-            outcome = Outcome(RunStatus.INTERRUPTED)
-        else:
-            outcome = Outcome(RunStatus.TIMEOUT, error=_TIMED_OUT)
-        attempt = held.attempt
-        await in_database(lifecycle.write, [Write(attempt.run_id, attempt.claim, attempt.thread_id, outcome=outcome)])
-        held.settled = True
-        self._spawn(self._refresh_values(attempt))
-
-    async def _refresh_values(self, attempt: Attempt) -> None:
-        """Bring the thread's row up to its last checkpoint, which the engine could not report any more."""
-        user_id = str(attempt.owner_id) if attempt.owner_id else None
-        about = {
-            "thread_id": attempt.thread_id,
-            "graph_id": attempt.graph_id,
-            "organization_id": str(attempt.organization_id),
-            "user_id": user_id,
-        }
-        try:
-            answer = await self._pool.call("state", {**about, "checkpoint": {}, "subgraphs": False})
-        except (calls.NoEngine, calls.CallRefused, TimeoutError):
-            return
-        await in_database(lifecycle.values_found, attempt.thread_id, attempt.position, orjson.loads(answer)["values"])
+                self._limits.stop(held, "cancel")
 
 
 def _release_orphans() -> None:

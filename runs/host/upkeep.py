@@ -1,11 +1,17 @@
 """The upkeep of all runs and threads: what one process at a time has to do once a second, whichever it is."""
 
+import logging
+import time
 from collections.abc import Awaitable, Callable, Collection
+
+from django.conf import settings
 
 from runs import calls, lifecycle
 from runs.database import in_database
 from runs.host import chores
 from runs.host.pool import Pool
+
+logger = logging.getLogger(__name__)
 
 
 class Upkeep:
@@ -15,12 +21,22 @@ class Upkeep:
         self._pool = pool
         self._renew_leases = renew_leases
         self._busy_threads = busy_threads
+        #: A lease can not be renewed while the database is away: after that, none counts as ended for as long as one
+        #: lasts.
+        self._grace_seconds = settings.LEASE_SECONDS if settings.POSTGRES else 0
+        self._reached_since = time.monotonic()
+
+    def database_failed(self) -> None:
+        """The database did not answer just now."""
+        self._reached_since = time.monotonic()
 
     async def tick(self) -> None:
         """Do what is due, each a bounded piece. May be late, and may be done by two at once."""
         # After a machine has slept, its own leases look expired too.
         await self._renew_leases()
-        await in_database(lifecycle.reap)
+        await in_database(chores.end_stuck_writers)
+        if time.monotonic() - self._reached_since >= self._grace_seconds:
+            await in_database(lifecycle.reap)
         await in_database(chores.expire_temporary_threads)
         await in_database(chores.prune_events)
         await self._purge()
@@ -34,4 +50,7 @@ class Upkeep:
                 await self._pool.call("purge", {"thread_id": thread_id})
             except (calls.NoEngine, TimeoutError):
                 return
+            except calls.CallRefused as exc:
+                logger.error("the checkpoints of thread %s can not be deleted: %s", thread_id, exc)
+                continue
             await in_database(chores.purged, thread_id)

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from runs.models import EventChunk, Run
-from runs.records import Chunk, Record, compress, pack, record
+from runs.records import Chunk, Record, compress, decompress, pack, record
 from runs.signals import chunks_committed, runs_pending
 from runs.states import RunStatus, sources, thread_status_after
 
@@ -39,8 +39,11 @@ class Write:
     outcome: Outcome | None = None
 
 
-def write(batch: Sequence[Write]) -> list[Chunk | None]:
+def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
     """Append and finish in one transaction; announce it after the commit.
+
+    `again`: the same batch was handed in before and it is not known what came of it; what was appended then is not
+    appended twice.
 
     Answers in the order of `batch`: the chunk that was appended, or None when the claim is not the row's any more and
     nothing of that entry was written. A run whose cancellation was accepted ends `interrupted`, whatever its outcome.
@@ -49,14 +52,19 @@ def write(batch: Sequence[Write]) -> list[Chunk | None]:
         lock_threads({item.thread_id for item in batch})
         held = _held_claims(batch)
         mine = [item for item in batch if _key(item) in held]
+        there = _already_appended(mine) if again else {}
+        mine = [item for item in mine if item.run_id not in there]
         emitted = number([(item.thread_id, item.run_id, item.records) for item in mine if item.outcome is None])
-        ended = [_end(item, item.outcome, held[_key(item)]) for item in mine if item.outcome]
+        # In the order in which others hold runs, so that nobody waits in a ring.
+        ending = sorted((item for item in mine if item.outcome), key=lambda item: item.run_id)
+        ended = [_end(item, item.outcome, held[_key(item)]) for item in ending if item.outcome]
         insert_chunks([*emitted, *ended])
-    announce([*emitted, *ended])
+    committed = [*there.values(), *emitted, *ended]
+    announce(committed)
     if any(item.outcome for item in batch):
         # Other hosts look by themselves; this one has room now.
         runs_pending.send(sender=Run)
-    by_run = {chunk.run_id: chunk for chunk in (*emitted, *ended)}
+    by_run = {chunk.run_id: chunk for chunk in committed}
     return [by_run[str(item.run_id)] if _key(item) in held else None for item in batch]
 
 
@@ -113,6 +121,19 @@ def _held_claims(batch: Sequence[Write]) -> dict[tuple[Any, Any], str]:
     with connection.cursor() as cursor:
         cursor.execute(_HELD.format(places=", ".join(["%s"] * len(runs))), runs)
         return {(run_id, claim): action for run_id, claim, action in cursor.fetchall()}
+
+
+def _already_appended(items: Sequence[Write]) -> dict[uuid.UUID, Chunk]:
+    """The last chunk of each run among these for which that is what is handed in.
+
+    A run with an outcome is not among them: had it been committed, the claim would be gone.
+    """
+    found = {}
+    for item in items:
+        last = EventChunk.objects.filter(run_id=item.run_id).order_by("last_seq").last()
+        if last and item.records and item.outcome is None and decompress(bytes(last.payload)) == pack(item.records):
+            found[item.run_id] = _chunk(item.thread_id, item.run_id, last.last_seq, item.records)
+    return found
 
 
 def _end(item: Write, outcome: Outcome, cancel_action: str) -> Chunk:

@@ -9,9 +9,9 @@ from django.utils import timezone
 
 from runs.lifecycle.append import Outcome, announce, finish, insert_chunks, lock_threads
 from runs.models import Run
+from runs.news import tell
 from runs.signals import cancel_requested, runs_pending
 from runs.states import TERMINAL, CancelAction, RunStatus
-from runs.wire import tell
 
 
 class CancelResult(Enum):

@@ -38,6 +38,8 @@ class Attempt:
 
 #: How many runs one call claims at most.
 CLAIM_BATCH = 50
+#: How far it looks for them, past those that are not for its host.
+_LOOK = 200
 
 
 def _claimable() -> QuerySet[Run]:
@@ -52,8 +54,8 @@ _COLUMNS = (
     *("run_id", "thread_id", "graph_id", "organization_id", "owner_id", "kwargs"),
     *("attempt", "crashes", "position"),
 )
-_pending = Prepared(lambda: _claimable().values_list(*_COLUMNS)[:CLAIM_BATCH])
-_threads_with_pending = Prepared(lambda: _claimable().values_list("thread_id")[:CLAIM_BATCH])
+_pending = Prepared(lambda: _claimable().values_list(*_COLUMNS)[:_LOOK])
+_threads_with_pending = Prepared(lambda: _claimable().values_list("thread_id", "graph_id")[:_LOOK])
 
 # Written out by hand, like the others that every run passes.
 _CLAIM = """
@@ -63,19 +65,22 @@ WHERE status = 'pending' AND run_id IN ({places}) RETURNING run_id
 """
 
 
-def claim(host: str, limit: int) -> list[Attempt]:
+def claim(host: str, limit: int, graphs: Collection[str] | None = None) -> list[Attempt]:
     """Claim up to `limit` runs for `host`, each with a lease of LEASE_SECONDS; `metadata` is the attempt's first event.
 
-    Claims of one call share their token: a write is fenced by the pair of run and claim.
+    Only runs of these graphs, if some are given: another host may have the others. Claims of one call share their
+    token: a write is fenced by the pair of run and claim.
     """
-    threads = [thread_id for (thread_id,) in _threads_with_pending.rows()[:limit]]
+    found = _threads_with_pending.rows()
+    threads = [thread_id for thread_id, graph_id in found if graphs is None or graph_id in graphs]
+    threads = threads[: min(limit, CLAIM_BATCH)]
     if not threads:
         # Most looks find nothing, and need not queue with those who write.
         return []
     with transaction.atomic():
         # Another host may have been here since: what counts is what is found when the threads are held.
         held = lock_threads(threads, skip_locked=True)
-        rows = [row for row in _pending.rows() if row[1] in held] if held else []
+        rows = [row for row in _pending.rows() if row[1] in held][:CLAIM_BATCH] if held else []
         if not rows:
             return []
         token = uuid.uuid4()

@@ -12,9 +12,9 @@ from django.utils import timezone
 from runs.lifecycle.append import adapted_time
 from runs.lifecycle.cancel import cancel_in_transaction
 from runs.models import Purge, Run, Thread
+from runs.news import tell
 from runs.signals import runs_pending
 from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
-from runs.wire import tell
 
 
 class ThreadBusy(Exception):

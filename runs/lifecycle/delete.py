@@ -7,10 +7,10 @@ from django.db import transaction
 
 from runs.lifecycle.append import Outcome, announce, finish, lock_threads
 from runs.models import Purge, Run, Thread
+from runs.news import tell
 from runs.records import Chunk
 from runs.signals import cancel_requested, runs_pending, threads_deleted
 from runs.states import ACTIVE, RunStatus
-from runs.wire import tell
 
 
 def delete_run(run_id: uuid.UUID, thread_id: str) -> None:

@@ -1,57 +1,57 @@
 """Taking runs away from hosts that lost them: back to `pending` for the next attempt, or to their end."""
 
+import logging
 import uuid
 from collections.abc import Collection
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import F
+from django.db import OperationalError, connection, transaction
+from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from runs.lifecycle.append import Outcome, announce, finish, insert_chunks, lock_threads
 from runs.models import Run
+from runs.news import tell
 from runs.records import Chunk
 from runs.signals import runs_pending
 from runs.states import RunStatus
-from runs.wire import tell
+
+logger = logging.getLogger(__name__)
 
 _LOST = {"error": "worker_lost", "message": "The process that ran this run was lost repeatedly."}
 
-_JUST_STARTED = "SELECT NOW() - pg_postmaster_start_time() < make_interval(secs => %s)"
+_EXPIRED = ~Q(lease_until__gte=Now()) | Q(lease_until=None)
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '1s'"
 
 
 def reap() -> int:
     """Release every run whose lease has ended, by the database's clock. Answers how many.
 
-    A lease could not be renewed while the database was away: for as long as one lasts after its start, none counts.
+    What somebody else holds is left for the next time: a process that was stopped in the middle of a transaction must
+    not keep the other runs from being taken up.
     """
-    if just_started():
-        return 0
-    expired = Run.objects.filter(status=RunStatus.RUNNING).exclude(lease_until__gte=Now())
-    return release(list(expired.values_list("run_id", "claim")), crashed=True, wait=False)
+    expired = Run.objects.filter(_EXPIRED, status=RunStatus.RUNNING)
+    return release(list(expired.values_list("run_id", "claim")), crashed=True, expired=True)
 
 
-def just_started() -> bool:
-    if connection.vendor != "postgresql":
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute(_JUST_STARTED, [settings.LEASE_SECONDS])
-        return bool(cursor.fetchone()[0])
-
-
-def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: bool, wait: bool = True) -> int:
+def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: bool, expired: bool = False) -> int:
     """Give up these (run, claim) pairs. Answers how many were still held.
 
-    Without `wait`, those whose thread somebody else holds are left as they are: one that was stopped in the middle of
-    a transaction must not keep the others from being taken up.
+    `expired`: only those whose lease has ended and that nobody is at.
 
     A run whose cancellation was accepted ends `interrupted`. A run that crashed MAX_ATTEMPTS times ends `error`
     (`worker_lost`). Any other goes back to `pending` and keeps its turn; a drain (`crashed=False`) is not counted.
     """
     released = 0
     for run_id, token in claims:
-        chunk = _release_one(run_id, token, crashed=crashed, wait=wait)
+        try:
+            chunk = _release_one(run_id, token, crashed=crashed, expired=expired)
+        except OperationalError as exc:
+            if not expired:
+                raise
+            logger.warning("run %s is held by somebody who may have been stopped: %s", run_id, exc)
+            continue
         released += chunk is not None
         if chunk:
             announce([chunk])
@@ -60,14 +60,25 @@ def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: 
     return released
 
 
-def _release_one(run_id: uuid.UUID, token: uuid.UUID | None, *, crashed: bool, wait: bool) -> Chunk | None:
+def _wait_briefly() -> None:
+    """For rows that others hold, in this transaction."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(_LOCK_TIMEOUT)
+
+
+def _release_one(run_id: uuid.UUID, token: uuid.UUID | None, *, crashed: bool, expired: bool) -> Chunk | None:
     """The events that the release appended (perhaps none), or None when the pair is not held."""
     with transaction.atomic():
         run = Run.objects.filter(run_id=run_id).only("thread_id").first()
-        if run is None or not lock_threads([run.thread_id], skip_locked=not wait):
+        if run is None or not lock_threads([run.thread_id], skip_locked=expired):
             return None
         held = Run.objects.filter(run_id=run_id, claim=token, status=RunStatus.RUNNING)
-        row = held.values_list("cancel_action", "crashes").first()
+        if expired:
+            held = held.filter(_EXPIRED)
+            _wait_briefly()
+        # Held from here on: a heartbeat that comes now is too late, or was in time.
+        row = held.select_for_update().values_list("cancel_action", "crashes").first()
         if row is None:
             return None
         cancel_action, crashes = row

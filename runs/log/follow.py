@@ -58,8 +58,8 @@ async def _catch_up(subscription: Subscription) -> AsyncGenerator[list[Chunk]]:
         try:
             chunks = await in_database(read_after, subscription.thread_id, subscription.cursor)
         except (OperationalError, InterfaceError) as exc:
-            # The reader waits for the database, and is shown that its connection lives.
-            logger.warning("the log of thread %s can not be read; trying again: %s", subscription.thread_id, exc)
+            # The reader waits for the database, and is shown that its connection lives. The hub tells of the outage.
+            logger.debug("the log of thread %s can not be read; trying again: %s", subscription.thread_id, exc)
             yield []
             await asyncio.sleep(POLL_SECONDS)
             continue

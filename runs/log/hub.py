@@ -107,8 +107,11 @@ class Hub:
         self._followers: dict[str, set[Subscription]] = {}
         #: The threads whose group this process is in.
         self._joined: set[str] = set()
+        #: Groups that this process may be in, whether or not anybody follows their threads any more.
+        self._to_leave: set[str] = set()
         #: Until then the layer is left alone, by the loop's clock.
         self._layer_rests_until = 0.0
+        self._layer_is_away = False
         self._tasks: list[asyncio.Task[None]] = []
         self._ready = asyncio.Lock()
 
@@ -167,27 +170,40 @@ class Hub:
         try:
             async with asyncio.timeout(_LAYER_SECONDS):
                 # Answers that bring nothing, as those of the group's doings, are True here.
-                return (await question()) or True
+                answer = (await question()) or True
         except Exception as exc:  # whatever a layer raises: nothing but time depends on it
-            if self._loop.time() >= self._layer_rests_until:
-                logger.warning("the doorbell is out of order, followers look by themselves: %r", exc)
             self._layer_rests_until = self._loop.time() + _REST_SECONDS
+            if not self._layer_is_away:
+                # Its words may repeat the address that it was given.
+                logger.warning("the doorbell is out of order, followers look by themselves: %s", type(exc).__name__)
+            self._layer_is_away = True
             return None
+        if self._layer_is_away:
+            logger.warning("the doorbell works again")
+        self._layer_is_away = False
+        return answer
 
     async def _open_channel(self) -> None:
         self._channel = await self._ask_layer(partial(self._layer.new_channel, "hub")) or ""
 
     async def _join(self, thread_id: str) -> None:
-        if self._channel and await self._ask_layer(partial(self._layer.group_add, _group(thread_id), self._channel)):
+        if not self._channel:
+            return
+        # It may be done though nobody hears that it is.
+        self._to_leave.add(thread_id)
+        if await self._ask_layer(partial(self._layer.group_add, _group(thread_id), self._channel)):
             self._joined.add(thread_id)
-            if thread_id not in self._followers:
-                # They left while the layer was asked.
-                await self._leave(thread_id)
+            self._to_leave.add(thread_id)
+        if thread_id not in self._followers:
+            # They left while the layer was asked.
+            await self._leave(thread_id)
 
     async def _leave(self, thread_id: str) -> None:
-        if thread_id in self._joined:
-            self._joined.discard(thread_id)
-            await self._ask_layer(partial(self._layer.group_discard, _group(thread_id), self._channel))
+        self._joined.discard(thread_id)
+        if thread_id not in self._to_leave or thread_id in self._followers:
+            return
+        if await self._ask_layer(partial(self._layer.group_discard, _group(thread_id), self._channel)):
+            self._to_leave.discard(thread_id)
 
     async def _receive(self) -> None:
         while True:
@@ -198,9 +214,10 @@ class Hub:
             try:
                 message = await self._layer.receive(self._channel)
             except Exception as exc:  # as above
-                logger.warning("the doorbell can not be heard: %r", exc)
+                logger.warning("the doorbell can not be heard: %s", type(exc).__name__)
                 self._channel = ""
                 self._joined.clear()
+                self._to_leave.clear()
                 continue
             chunk = Chunk(*message["chunk"])
             for subscription in self._followers.get(chunk.thread_id, ()):
@@ -222,6 +239,8 @@ class Hub:
             await asyncio.sleep(POLL_SECONDS)
             for thread_id in [thread_id for thread_id in self._followers if thread_id not in self._joined]:
                 await self._join(thread_id)
+            for thread_id in self._to_leave - self._followers.keys():
+                await self._leave(thread_id)
             if not self._followers:
                 continue
             try:

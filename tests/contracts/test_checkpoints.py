@@ -397,9 +397,9 @@ async def test_who_closes_during_an_outage_is_not_held_up(bench: Bench, faults: 
             while faults.failures["commit"] + faults.failures["connect"] in (FOR_EVER, 2 * FOR_EVER):
                 await asyncio.sleep(0.001)
     results = await asyncio.gather(*writing, return_exceptions=True)
-    assert [type(result) for result in results] == [faults.transient[0]] * 3
+    assert [type(result) for result in results] == [faults.outage] * 3
     if reading:
-        assert isinstance((await asyncio.gather(reading, return_exceptions=True))[0], faults.transient[0])
+        assert isinstance((await asyncio.gather(reading, return_exceptions=True))[0], faults.outage)
     assert bench.rows()["checkpoints"] == 0
 
 

@@ -153,7 +153,6 @@ async def test_a_clock_whose_connections_were_ended_goes_on_or_says_so() -> None
                     await asyncio.sleep(0.02)
 
 
-@pytest.mark.xfail(strict=True, reason="the pool waits for minutes")
 async def test_a_clock_without_a_database_ends() -> None:
     """So that its caller can begin again."""
     ticks = Ticks()

@@ -270,14 +270,12 @@ async def test_a_follower_that_left_while_the_layer_was_asked_leaves_no_group(mo
     async with hub.subscription("thread"):
         layer.faulty = set()
         await asyncio.wait_for(layer.added.wait(), 10)
-    assert layer.groups
     layer.may_answer.set()
     await until(lambda: not layer.groups)
     assert not hub._joined
     await hub.stop()
 
 
-@pytest.mark.xfail(strict=True, reason="the layer did it, and nobody takes it back")
 @pytest.mark.parametrize("why", ["cancelled", "late"])
 async def test_a_follower_whose_own_joining_was_broken_off_leaves_no_group(
     monkeypatch: pytest.MonkeyPatch, why: str
@@ -302,7 +300,6 @@ async def test_a_follower_whose_own_joining_was_broken_off_leaves_no_group(
     await hub.stop()
 
 
-@pytest.mark.xfail(strict=True, reason="what could not be left is forgotten")
 async def test_a_follower_that_leaves_while_the_layer_is_away_leaves_no_group(faulty: FaultyLayer, hub_of: Hub) -> None:
     async with hub_of.subscription("thread"):
         faulty.faulty = {"group_discard"}
@@ -310,14 +307,13 @@ async def test_a_follower_that_leaves_while_the_layer_is_away_leaves_no_group(fa
     await until(lambda: not faulty.groups, seconds=1)
 
 
-@pytest.mark.xfail(strict=True, reason="each question after a rest is reported")
 @with_rows
 @pytest.mark.parametrize("hangs", [False, True])
 async def test_an_outage_is_reported_once(
     run: Run, faulty: FaultyLayer, hub_of: Hub, caplog: pytest.LogCaptureFixture, hangs: bool
 ) -> None:
     def warnings() -> int:
-        return sum(entry.name == "runs.log.hub" for entry in caplog.records)
+        return sum("out of order" in entry.message for entry in caplog.records)
 
     async with hub_of.subscription(run.thread_id):
         for outage in (1, 2):

@@ -173,7 +173,7 @@ async def test_a_run_waits_while_too_much_of_it_waits_to_be_written(
 async def test_a_database_that_is_away_only_delays(pen: Pen, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     failures = iter([OperationalError("away"), OperationalError("still away")])
 
-    def write(batch: list[Write]) -> Any:
+    def write(batch: list[Write], **_: Any) -> Any:
         for failure in failures:
             raise failure
         return lifecycle.write(batch)

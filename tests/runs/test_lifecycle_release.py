@@ -1,7 +1,6 @@
 """Runs whose host lost them: the next attempt, or the end."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import orjson
 import psycopg
 import pytest
-from django.conf import LazySettings, settings
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
@@ -21,7 +20,6 @@ from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.identifiers import new_id
 from runs.lifecycle import Write
-from runs.lifecycle.release import just_started
 from runs.models import Run, Thread
 from runs.postgres import connection_parameters
 from runs.records import record, unpack
@@ -132,37 +130,29 @@ def test_the_reaper_takes_expired_runs_only(tenant: Tenant) -> None:
 # After a start of the database.
 
 
-@pytest.fixture
-def no_excuse_is_made_up(monkeypatch: pytest.MonkeyPatch, settled_database: None) -> None:
-    """Whether the database has just started is asked of it, as outside of tests."""
-    monkeypatch.setattr(sys.modules["runs.lifecycle.release"], "just_started", just_started)
-
-
 def expired_run(tenant: Tenant) -> Run:
     return make_run(tenant, status=RunStatus.RUNNING, lease_until=timezone.now() - timedelta(seconds=1))
 
 
-@pytest.mark.many_machines
-@pytest.mark.usefixtures("no_excuse_is_made_up")
-def test_for_as_long_as_a_lease_after_the_start_of_the_database_none_counts(
-    tenant: Tenant, settings: LazySettings
-) -> None:
+def test_a_lease_that_was_renewed_since_the_look_counts(tenant: Tenant) -> None:
     run = expired_run(tenant)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXTRACT(EPOCH FROM NOW() - pg_postmaster_start_time())")
-        ran_for = float(cursor.fetchone()[0])
-    settings.LEASE_SECONDS = ran_for + 60
-    assert lifecycle.reap() == 0
-    assert Run.objects.get(pk=run.pk).status == RunStatus.RUNNING
-    settings.LEASE_SECONDS = ran_for
-    assert lifecycle.reap() == 1
-    assert Run.objects.get(pk=run.pk).status == RunStatus.PENDING
+    lifecycle.heartbeat([(run.pk, run.claim)])
+    assert lifecycle.release([(run.pk, run.claim)], crashed=True, expired=True) == 0
+    run.refresh_from_db()
+    assert (run.status, run.crashes) == (RunStatus.RUNNING, 0)
 
 
-@pytest.mark.one_machine
-@pytest.mark.usefixtures("no_excuse_is_made_up")
-def test_a_file_that_was_there_all_the_time_excuses_no_lease(tenant: Tenant) -> None:
-    expired_run(tenant)
+@pytest.mark.many_machines
+@pytest.mark.parametrize(
+    "statement", ["SELECT 1 FROM runs_thread {} FOR UPDATE", "SELECT 1 FROM runs_run {} FOR SHARE"]
+)
+def test_a_run_that_somebody_holds_does_not_keep_others_from_being_taken_up(tenant: Tenant, statement: str) -> None:
+    held, other = expired_run(tenant), expired_run(tenant)
+    with psycopg.connect(**connection_parameters("tests")) as stopped:
+        stopped.execute(statement.format("WHERE thread_id = %s"), [held.thread_id])
+        assert lifecycle.reap() == 1
+    assert Run.objects.get(pk=other.pk).status == RunStatus.PENDING
+    assert Run.objects.get(pk=held.pk).status == RunStatus.RUNNING
     assert lifecycle.reap() == 1
 
 

@@ -226,3 +226,14 @@ def test_of_two_attempts_of_a_run_in_one_batch_the_holder_writes(run: Run, stale
 
     assert chunks[id(stale)] is None and chunks[id(good)] is not None
     assert numbered(chunks_of(run.thread_id)) == [(1, "values")]
+
+
+def test_what_was_committed_though_nobody_heard_of_it_is_not_appended_twice(tenant: Tenant) -> None:
+    runs = [make_run(tenant, status=RunStatus.RUNNING) for _ in range(3)]
+    batch = [Write(run.pk, run.claim, run.thread_id, [record("values", number)]) for number, run in enumerate(runs)]
+    committed = lifecycle.write(batch[:2])
+    assert lifecycle.write(batch, again=True)[:2] == committed
+    for run in runs:
+        assert [chunk.last_seq for chunk in chunks_of(run.thread_id)] == [1]
+    more = [Write(run.pk, run.claim, run.thread_id, [record("values", "more")]) for run in runs]
+    assert [chunk.last_seq for chunk in lifecycle.write(more, again=True) if chunk] == [2, 2, 2]

@@ -237,7 +237,6 @@ async def test_a_run_that_is_read_elsewhere_is_that_servers_affair(
     assert cancelled == INTERRUPTED
 
 
-@pytest.mark.xfail(strict=True, reason="the server takes its own answer for another one's")
 async def test_a_reader_that_comes_back_here_while_others_are_asked_keeps_the_run(
     cancelled: list[Any], told: list[Any]
 ) -> None:

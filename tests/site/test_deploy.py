@@ -1,5 +1,6 @@
 """What is in deploy/ fits the code and itself: commands, settings, health checks, addresses and times."""
 
+import ipaddress
 import re
 import shlex
 import tomllib
@@ -23,8 +24,10 @@ UNITS = [path for path in FILES if path.suffix == ".service"]
 EACH_FILE = pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 
 #: Variables of others: of PostgreSQL's image, of Python and the shell, and names of socket families in units.
-_OF_OTHERS = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD", "PATH", "PYTHONDONTWRITEBYTECODE"}
+_OF_OTHERS = {"POSTGRES_PASSWORD", "PATH", "PYTHONDONTWRITEBYTECODE"}
 _OF_OTHERS |= {"AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK"}
+#: What a host takes itself, with its spawner.
+_HOST_MEMORY_MB = 200
 _VARIABLE = re.compile(r"\b([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+|[A-Z]{3,}(?==))\b")
 _ADDRESS = re.compile(r"\w+://")
 _HOST_OF_IMAGES = re.compile(r"pypi\.|registry\.|\bindex-url\b|ghcr\.io|docker\.io|quay\.io|artifactory", re.IGNORECASE)
@@ -128,7 +131,7 @@ def test_settings_that_it_names_are_documented(path: Path) -> None:
 @EACH_FILE
 def test_nothing_is_fetched_from_an_address_of_its_own(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert set(_ADDRESS.findall(text)) <= {"postgres://", "redis://", "http://", "file://"}
+    assert set(_ADDRESS.findall(text)) <= {"postgres://", "redis://", "rediss://", "http://", "file://"}
     assert re.findall(r"http://\S+", text) in ([], ["http://web;"])
     assert not _HOST_OF_IMAGES.findall(text)
 
@@ -192,6 +195,43 @@ def test_a_worker_is_asked_by_the_file_that_it_touches() -> None:
     checks = [manifest[probe]["exec"]["command"][-1] for probe in ("startupProbe", "livenessProbe", "readinessProbe")]
     for check in (*checks, service["healthcheck"]["test"][-1]):
         assert check.startswith("find /tmp/healthy ")
+
+
+def test_engines_are_out_of_memory_before_their_container_is() -> None:
+    told = settings_file(KUBERNETES / "settings.env")
+    # Beside those that share the runs: the state engine, and two at a time for last attempts.
+    engines = int(told.get("ENGINE_PROCESSES", settings.ENGINE_PROCESSES)) + 3
+    for name, engines_at_most in (("deerflow-worker", engines), ("deerflow-web", 1)):
+        limit = container(manifests("Deployment")[name])["resources"]["limits"]["memory"]
+        assert int(limit.removesuffix("Mi")) > engines_at_most * int(told["ENGINE_MEMORY_MB"]) + _HOST_MEMORY_MB
+
+
+def test_the_database_s_superuser_is_not_the_server_s() -> None:
+    database = services()["postgres"]
+    made = (DEPLOY / "postgres.sql").read_text(encoding="utf-8")
+    assert "./postgres.sql:/docker-entrypoint-initdb.d/deerflow.sql:ro" in database["volumes"]
+    assert not {"POSTGRES_USER", "POSTGRES_DB"} & set(database["environment"])  # those are the superuser's
+    assert re.findall(r"^CREATE ROLE (.+) PASSWORD :'password';$", made, re.MULTILINE) == ["deerflow LOGIN"]
+    assert "ALTER ROLE postgres PASSWORD NULL;" in made.splitlines()
+    for service in own_services().values():
+        assert service["environment"]["DATABASE_URL"].startswith("postgres://deerflow:")
+    assert {"--username", "deerflow"} <= set(database["healthcheck"]["test"])
+
+
+def test_time_limits_that_a_pooler_would_swallow_are_told() -> None:
+    source = (ROOT / "deerflow_site" / "settings.py").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "how-to" / "grow-to-many-machines.md").read_text(encoding="utf-8")
+    told = dict(re.findall(r"^ALTER ROLE deerflow SET (\w+) = '(\d+)s';$", page, re.MULTILINE))
+    assert set(told) == set(re.findall(r"-c (\w+_timeout)=", source))
+    for name, milliseconds in re.findall(r"-c (\w+_timeout)=(\d+)", source):
+        assert int(told[name]) * 1000 == int(milliseconds)
+
+
+def test_the_proxies_to_trust_are_an_example() -> None:
+    # Addresses that are nobody's: a network that pods really have would let each of them forge headers.
+    example = ipaddress.ip_network("192.0.2.0/24")
+    told = settings_file(KUBERNETES / "settings.env")["TRUSTED_PROXIES"].split(",")
+    assert all(ipaddress.IPv4Network(part).subnet_of(example) for part in told)
 
 
 def test_the_proxy_knows_the_web_processes_and_they_trust_it_alone() -> None:

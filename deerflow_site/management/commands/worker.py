@@ -37,6 +37,8 @@ class Command(BaseCommand):
             raise CommandError("worker needs DATABASE_URL: with SQLite the server runs the graphs itself.")
         if concurrency:
             settings.ENGINE_CONCURRENCY = concurrency
+        if health_file:
+            _check_writable(health_file)
         check_configuration()
         prepare_database(migrate=not no_migrate)
         asyncio.run(_Worker(health_file).run())
@@ -44,6 +46,14 @@ class Command(BaseCommand):
         with contextlib.suppress(OSError):
             sys.stderr.flush()
         os._exit(0)
+
+
+def _check_writable(path: Path) -> None:
+    try:
+        path.touch()
+        path.unlink()
+    except OSError as exc:
+        raise CommandError(f"--health-file can not be written: {path}: {exc.strerror}.") from None
 
 
 def _positive(text: str) -> int:

@@ -57,14 +57,20 @@ class Session(ABC):
 class Database(ABC):
     """Where checkpoints and items are kept."""
 
-    #: What is raised while the database does not answer: the same work may succeed later.
-    transient: ClassVar[tuple[type[Exception], ...]]
     #: How many connections read at the same time.
     readers: ClassVar[int]
 
     @abstractmethod
+    def is_transient(self, error: Exception) -> bool:
+        """Whether the same work may succeed later."""
+
+    @abstractmethod
     def setup(self) -> None:
-        """Make what is missing. Engines that start together wait for each other."""
+        """Make what is missing. Processes that start together wait for each other."""
+
+    @abstractmethod
+    def await_setup(self) -> None:
+        """Wait until all is there, or make it where nobody else does."""
 
     @abstractmethod
     def asks_before(self, writer: Writer) -> bool:

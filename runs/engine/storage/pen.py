@@ -30,7 +30,7 @@ class _Piece(NamedTuple):
     begins: bool
 
 
-class Pen:
+class CheckpointPen:
     """Never gives up on what the database does not take: its writers wait."""
 
     def __init__(self, database: Database) -> None:
@@ -87,7 +87,9 @@ class Pen:
             try:
                 self._session = self._session or self._database.connect()
                 return self._write(self._session, batch)
-            except self._database.transient as exc:
+            except Exception as exc:
+                if not self._database.is_transient(exc):
+                    raise
                 if self._closing.is_set():
                     return [(None, exc)] * len(batch)
                 logger.warning("checkpoints could not be written; trying again: %s", exc)
@@ -99,17 +101,19 @@ class Pen:
     def _write(self, session: Session, batch: Sequence[_Piece]) -> Sequence[_Answer]:
         try:
             return self._together(session, batch)
-        except self._database.transient:
-            raise
-        except Exception:  # somebody may not write, or whatever a value's serialization raises: found one by one
+        except Exception as exc:  # somebody may not write, or whatever a value's serialization raises
+            if self._database.is_transient(exc):
+                raise
             return [self._alone(session, piece) for piece in batch]
 
     def _together(self, session: Session, batch: Sequence[_Piece]) -> list[_Answer]:
         """As is almost always possible: all may write, and nothing fails."""
         with session.transaction():
             empty = session.raise_fences([piece.writer for piece in batch if piece.begins and piece.writer])
+            answers: list[_Answer] = [(self._do(session, piece, empty), None) for piece in batch]
+            # Last, so that rows of runs are held for as short as can be.
             session.demand({piece.writer for piece in batch if piece.writer})
-            return [(self._do(session, piece, empty), None) for piece in batch]
+            return answers
 
     def _alone(self, session: Session, piece: _Piece) -> _Answer:
         try:
@@ -118,9 +122,9 @@ class Pen:
                 if piece.writer and not session.holds(piece.writer):
                     raise StaleAttempt
                 return self._do(session, piece, empty), None
-        except self._database.transient:
-            raise
         except Exception as exc:  # as above: it is this writer's
+            if self._database.is_transient(exc):
+                raise
             return None, exc
 
     def _do(self, session: Session, piece: _Piece, empty: set[str]) -> Any:

@@ -1,5 +1,6 @@
 """Checkpoints of many machines: LangGraph's tables beside the site's own, so that a run's row says who may write."""
 
+import logging
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping
@@ -16,8 +17,11 @@ from psycopg.rows import DictRow, TupleRow, dict_row
 
 from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
 from runs.engine.storage.fence import Writer
-from runs.postgres import connection_parameters
+from runs.postgres import connection_parameters, is_transient
 
+logger = logging.getLogger(__name__)
+
+_PATIENCE_SECONDS = 1.0
 _SETUP_LOCK = 7305158001
 # Division by zero fails the transaction without an answer that one would have to wait for. Rows are held in order, so
 # that nobody waits in a ring.
@@ -48,8 +52,16 @@ Connection = psycopg.Connection[TupleRow]
 class PostgresDatabase(Database):
     """The site's own database."""
 
-    transient = (psycopg.OperationalError, psycopg.InterfaceError)
     readers = 4
+
+    def is_transient(self, error: Exception) -> bool:
+        return is_transient(error)
+
+    def await_setup(self) -> None:
+        with self._connection("setup") as connection:
+            while not _is_set_up(connection):
+                logger.warning("the tables of checkpoints are not there yet: `manage.py migrate` makes them")
+                time.sleep(_PATIENCE_SECONDS)
 
     def setup(self) -> None:
         with self._connection("setup") as connection:

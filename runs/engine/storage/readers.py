@@ -38,7 +38,9 @@ class Readers:
         while True:
             try:
                 return work(self._session())
-            except self._database.transient as exc:
+            except Exception as exc:
+                if not self._database.is_transient(exc):
+                    raise
                 if self._closing.is_set():
                     raise
                 logger.warning("checkpoints could not be read; trying again: %s", exc)

@@ -26,7 +26,7 @@ from langgraph.checkpoint.base import (
 
 from runs.engine.storage.database import Database, Session
 from runs.engine.storage.fence import WRITER_KEY, Writer
-from runs.engine.storage.pen import Pen
+from runs.engine.storage.pen import CheckpointPen
 from runs.engine.storage.postgres import PostgresDatabase
 from runs.engine.storage.readers import Readers
 from runs.engine.storage.sqlite import SqliteDatabase
@@ -43,9 +43,9 @@ class FencedSaver(BaseCheckpointSaver[str]):
 
     def __init__(self, database: Database) -> None:
         super().__init__()
-        database.setup()
+        database.await_setup()
         self._database = database
-        self.pen = Pen(database)
+        self.pen = CheckpointPen(database)
         self._readers = Readers(database)
         #: Writers that found their thread without a checkpoint, and have written none yet.
         self._first: dict[str, Writer] = {}

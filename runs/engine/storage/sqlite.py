@@ -14,6 +14,11 @@ from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
 from runs.engine.storage.fence import StaleAttempt, Writer
 
 _BUSY_SECONDS = 20
+#: The file is held by another process, or its disk fails or is full.
+_TRANSIENT_CODES = {
+    *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL),
+    *(sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM),
+}
 _FENCES = """
 CREATE TABLE IF NOT EXISTS fences (
     thread_id TEXT NOT NULL PRIMARY KEY, position INTEGER NOT NULL, attempt INTEGER NOT NULL
@@ -33,11 +38,18 @@ DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id 
 class SqliteDatabase(Database):
     """The file at `path`, made for its owner alone."""
 
-    transient = (sqlite3.OperationalError,)
     readers = 1
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def is_transient(self, error: Exception) -> bool:
+        if not isinstance(error, sqlite3.OperationalError):
+            return False
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_BUSY) & 0xFF in _TRANSIENT_CODES
+
+    def await_setup(self) -> None:
+        self.setup()
 
     def setup(self) -> None:
         with self._alone(), closing(self._connection()) as connection:

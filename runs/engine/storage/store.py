@@ -24,7 +24,7 @@ from langgraph.store.base import (
 
 from runs.engine.storage.database import Session
 from runs.engine.storage.fence import Writer
-from runs.engine.storage.pen import Pen
+from runs.engine.storage.pen import CheckpointPen
 from runs.engine.storage.readers import Readers
 
 Namespace = tuple[str, ...]
@@ -53,9 +53,10 @@ class Scope:
 class ScopedStore(BaseStore):
     """The store as one run sees it, or without a writer one question about state."""
 
-    supports_ttl = True
+    # Nothing deletes what has expired: LangGraph refuses a `ttl` then.
+    supports_ttl = False
 
-    def __init__(self, pen: Pen, readers: Readers, scope: Scope, writer: Writer | None) -> None:
+    def __init__(self, pen: CheckpointPen, readers: Readers, scope: Scope, writer: Writer | None) -> None:
         self._pen = pen
         self._readers = readers
         self._prefix = scope.prefix

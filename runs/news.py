@@ -58,7 +58,7 @@ async def listen() -> None:
 
 
 async def _listen_once() -> None:
-    parameters = connection_parameters("wire")
+    parameters = connection_parameters("news")
     async with await psycopg.AsyncConnection.connect(**parameters, autocommit=True) as listener:
         await listener.execute(f"LISTEN {CHANNEL}")
         for signal in _MISSED:

@@ -12,8 +12,8 @@ from django.db import connection, transaction
 
 from runs import signals
 from runs.database import in_database
+from runs.news import CHANNEL, listen, tell
 from runs.postgres import connection_parameters
-from runs.wire import CHANNEL, listen, tell
 from tests.fakes import heard
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,7 +78,7 @@ def _receivers() -> Iterator[list[Any]]:
 @pytest.fixture
 async def ears(_receivers: list[Any], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Ears]:
     """A process that listens; it has come so far."""
-    monkeypatch.setattr("runs.wire._PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr("runs.news._PAUSE_SECONDS", 0.01)
     ears = Ears()
     for name in (*MISSED, "readers_sought"):
 
@@ -153,7 +153,7 @@ async def test_a_listener_that_lost_its_connection_asks_for_what_it_missed(ears:
 def cut_off() -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'deerflow wire'"
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'deerflow news'"
         )
         assert cursor.fetchone() == (1,)
 
