@@ -38,7 +38,7 @@ test: install ## Run the tests, on SQLite and on a real PostgreSQL; ARGS="-k nam
 	@$(IN_EMPTY_DATA_DIR) $(BIN)/python -m pytest $(ARGS)
 	@test -n "$(ARGS)" || { $(IN_EMPTY_DATA_DIR) $(BIN)/python -m tests.on_postgres --quiet; }
 
-faults: install ## Break running systems for about ten minutes while clients use them; ARGS="--help" for what else.
+faults: install ## Break running systems for a quarter of an hour while clients use them; ARGS="--help" for what else.
 	@$(IN_EMPTY_DATA_DIR) $(BIN)/python -m tests.faults --scenario all --seconds 150 $(ARGS)
 
 lint: install ## Check style, types, import arrows, migrations and deployment settings.

@@ -75,6 +75,7 @@ class Host:
         """
         self._loop = asyncio.get_running_loop()
         self._is_alone, self._runs = alone, runs
+        self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
         graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
         await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""), complete=alone, tell_errors=runs)
         if alone:

@@ -4,8 +4,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 
-from django.conf import settings
-
 from runs import calls, lifecycle
 from runs.database import in_database
 from runs.host import chores
@@ -21,9 +19,8 @@ class Upkeep:
         self._pool = pool
         self._renew_leases = renew_leases
         self._busy_threads = busy_threads
-        #: A lease can not be renewed while the database is away: after that, none counts as ended for as long as one
-        #: lasts.
-        self._grace_seconds = settings.LEASE_SECONDS if settings.POSTGRES else 0
+        #: A lease can not be renewed while the database is away: for how long after that none counts as ended.
+        self.grace_seconds = 0.0
         self._reached_since = time.monotonic()
 
     def database_failed(self) -> None:
@@ -35,7 +32,7 @@ class Upkeep:
         # After a machine has slept, its own leases look expired too.
         await self._renew_leases()
         await in_database(chores.end_stuck_writers)
-        if time.monotonic() - self._reached_since >= self._grace_seconds:
+        if time.monotonic() - self._reached_since >= self.grace_seconds:
             await in_database(lifecycle.reap)
         await in_database(chores.expire_temporary_threads)
         await in_database(chores.prune_events)

@@ -20,7 +20,7 @@ def judge(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_nothing_is_lost_under_random_faults(shape: str) -> None:
-    trial = Trial(shape=shape, seed=20261120, seconds=20, pauses=(0.5, 2.0), recovery_bound=_RECOVERY_SECONDS)
+    trial = Trial(shape=shape, seed=20261120, seconds=12, pauses=(0.5, 2.0), recovery_bound=_RECOVERY_SECONDS)
     outcome = await run(trial)
     judge(outcome)
     assert outcome.evidence.faults and outcome.evidence.dump.runs

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.conf import LazySettings
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 from django.dispatch import Signal
 
+from runs import database
 from runs.api import presence
 from runs.log import Hub, current_hub
 from runs.models import Run
@@ -127,7 +128,7 @@ async def test_runs_have_readers_of_their_own(cancelled: list[Any]) -> None:
     assert cancelled == INTERRUPTED and presence._readers == {OTHER: 1}
 
 
-@pytest.mark.parametrize("failure", [Run.DoesNotExist(), OperationalError("away")])
+@pytest.mark.parametrize("failure", [Run.DoesNotExist(), ProgrammingError("wrong")])
 async def test_a_run_that_can_not_be_cancelled_disturbs_nobody(
     monkeypatch: pytest.MonkeyPatch, failure: Exception
 ) -> None:
@@ -259,17 +260,23 @@ async def test_a_server_that_leaves_while_others_are_asked_cancels_nothing(
     assert not cancelled
 
 
-async def test_a_run_is_not_cancelled_while_others_can_not_be_asked(
+async def test_an_outage_only_delays_the_end_of_a_run_without_readers(
     cancelled: list[Any], told: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise OperationalError("away")
+    monkeypatch.setattr(database, "_RETRY_SECONDS", 0.01)
+    outages = iter([OperationalError("away")] * 3)
+    tell = presence.tell
 
-    monkeypatch.setattr(presence, "tell", fail)
+    def tell_at_last(*news: Any) -> None:
+        for outage in outages:
+            raise outage
+        tell(*news)
+
+    monkeypatch.setattr(presence, "tell", tell_at_last)
     presence.arrive(RUN)
     leave()
     await settled()
-    assert not cancelled and not presence._sought
+    assert cancelled and not presence._sought
 
 
 async def test_a_server_that_can_not_answer_goes_on(told: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,3 +151,16 @@ async def test_nothing_is_reaped_while_the_own_leases_can_not_be_renewed(expired
     with pytest.raises(OperationalError):
         await Upkeep(pool, renew, set).tick()  # type: ignore[arg-type]
     assert (await in_database(Run.objects.get)).status == RunStatus.RUNNING
+
+
+async def test_no_lease_counts_as_ended_for_a_while_after_the_database_was_away(upkeep: Upkeep, expired: Run) -> None:
+    upkeep.grace_seconds = 3600
+    await upkeep.tick()
+    assert (await in_database(Run.objects.get)).status == RunStatus.RUNNING
+    upkeep._reached_since -= 3600
+    upkeep.database_failed()
+    await upkeep.tick()
+    assert (await in_database(Run.objects.get)).status == RunStatus.RUNNING
+    upkeep._reached_since -= 3600
+    await upkeep.tick()
+    assert (await in_database(Run.objects.get)).status == RunStatus.PENDING

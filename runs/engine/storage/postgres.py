@@ -67,6 +67,7 @@ class PostgresDatabase(Database):
         with self._connection("setup") as connection:
             if _is_set_up(connection):
                 return
+            connection.execute("SET statement_timeout = 0").connection.execute("SET lock_timeout = 0")
             # Not a lock that is waited for: LangGraph makes indexes concurrently, which waits for all who wait.
             while not _value(connection, "SELECT pg_try_advisory_lock(%s)", [_SETUP_LOCK]):
                 time.sleep(0.1)
