@@ -84,3 +84,13 @@ async def test_a_graph_that_blocks_the_state_engine_does_not_keep_others_from_th
         blocked.cancel()
 
     assert state["values"] == {"answer": "yes"}
+
+
+async def test_an_engine_that_takes_too_much_memory_is_replaced_and_its_runs_go_on(
+    make_server: MakeServer, key: str
+) -> None:
+    server = make_server(LANGGRAPH_CONFIG=str(GRAPHS), RUN_TIMEOUT="600", ENGINE_MEMORY_MB="500").start()
+    async with get_client(url=server.url, api_key=key) as client:
+        assert await answer_of(client, "hoards") == "attempt 2"
+        assert await answer_of(client, "quiet") == "yes"
+    assert "takes more than ENGINE_MEMORY_MB" in server.log()

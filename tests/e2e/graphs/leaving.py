@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
 from langgraph_sdk.runtime import ServerRuntime
 
@@ -18,7 +19,7 @@ class State(TypedDict, total=False):
     answer: str
 
 
-def _graph_of(node: Callable[[State], Awaitable[State]]) -> Any:
+def _graph_of(node: Callable[..., Awaitable[State]]) -> Any:
     return StateGraph(State).add_node("node", node).add_edge(START, "node").compile()
 
 
@@ -51,7 +52,18 @@ async def _exit(state: State) -> State:
     sys.exit(3)
 
 
+async def _hoard(state: State, config: RunnableConfig) -> State:
+    """Take 600 MiB and keep them; the next attempt is modest."""
+    attempt = config["metadata"]["run_attempt"]
+    if attempt == 1:
+        hoard = bytearray(600 * 2**20)
+        hoard[::4096] = b"x" * len(hoard[::4096])
+        await asyncio.sleep(_LONG)
+    return {"answer": f"attempt {attempt}"}
+
+
 quiet = _graph_of(_answer)
+hoards = _graph_of(_hoard)
 sleeper = _graph_of(_sleep)
 leaves_a_task = _graph_of(_leave_a_task)
 leaves_a_process = _graph_of(_leave_a_process)
