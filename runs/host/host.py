@@ -1,6 +1,7 @@
 """The host: claims runs for its engines, renews their leases, and sees that limits and cancellations are obeyed."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import secrets
@@ -116,8 +117,11 @@ class Host:
     async def stop(self) -> None:
         """End the engines; what they still held is handed back."""
         self._draining = True
-        async with self._claiming:
-            left = [held.key for held in self._held.values() if not held.settled] + list(self._waiting)
+        with contextlib.suppress(TimeoutError):
+            # What is being claimed at this moment is handed back too.
+            async with asyncio.timeout(_FAREWELL_SECONDS), self._claiming:
+                pass
+        left = [held.key for held in self._held.values() if not held.settled] + list(self._waiting)
         self._held.clear()
         self._waiting.clear()
         calls.install(None)
