@@ -6,7 +6,14 @@ import sys
 
 from tests.services import postgres
 
-FOLDERS = ["tests/accounts", "tests/runs", "tests/api", "tests/test_tenancy.py", "tests/contracts", "tests/site/test_outage.py"]
+FOLDERS = [
+    "tests/accounts",
+    "tests/runs",
+    "tests/api",
+    "tests/test_tenancy.py",
+    "tests/contracts",
+    "tests/site/test_outage.py",
+]
 
 if __name__ == "__main__":
     with postgres() as url:
