@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from typing import Any
 
 from django.conf import settings
@@ -38,24 +39,31 @@ class Attempt:
 
 #: How many runs one call claims at most.
 CLAIM_BATCH = 50
-#: How far it looks for them, past those that are not for its host.
-_LOOK = 200
 
 
-def _claimable() -> QuerySet[Run]:
-    """Pending runs that are due and whose turn it is, oldest first."""
+def _claimable(graphs: frozenset[str] | None) -> QuerySet[Run]:
+    """Pending runs of these graphs that are due and whose turn it is, oldest first."""
     active = Run.objects.filter(thread=OuterRef("thread")).active()
     before = active.filter(Q(status=RunStatus.RUNNING) | Q(position__lt=OuterRef("position")))
     due = Q(not_before=None) | Q(not_before__lte=Now())
-    return Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
+    pending = Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
+    return pending if graphs is None else pending.filter(graph_id__in=sorted(graphs))
 
 
 _COLUMNS = (
     *("run_id", "thread_id", "graph_id", "organization_id", "owner_id", "kwargs"),
     *("attempt", "crashes", "position"),
 )
-_pending = Prepared(lambda: _claimable().values_list(*_COLUMNS)[:_LOOK])
-_threads_with_pending = Prepared(lambda: _claimable().values_list("thread_id", "graph_id")[:_LOOK])
+
+
+@cache  # A host asks for the same graphs all its life.
+def _looks(graphs: frozenset[str] | None) -> tuple[Prepared, Prepared]:
+    """For the threads of claimable runs, and for all that is to be known of these."""
+    return (
+        Prepared(lambda: _claimable(graphs).values_list("thread_id")[:CLAIM_BATCH]),
+        Prepared(lambda: _claimable(graphs).values_list(*_COLUMNS)[:CLAIM_BATCH]),
+    )
+
 
 # Written out by hand, like the others that every run passes.
 _CLAIM = """
@@ -71,16 +79,17 @@ def claim(host: str, limit: int, graphs: Collection[str] | None = None) -> list[
     Only runs of these graphs, if some are given: another host may have the others. Claims of one call share their
     token: a write is fenced by the pair of run and claim.
     """
-    found = _threads_with_pending.rows()
-    threads = [thread_id for thread_id, graph_id in found if graphs is None or graph_id in graphs]
-    threads = threads[: min(limit, CLAIM_BATCH)]
+    if graphs is not None and not graphs:
+        return []
+    look_for_threads, look = _looks(None if graphs is None else frozenset(graphs))
+    threads = [thread_id for (thread_id,) in look_for_threads.rows()[:limit]]
     if not threads:
         # Most looks find nothing, and need not queue with those who write.
         return []
     with transaction.atomic():
         # Another host may have been here since: what counts is what is found when the threads are held.
         held = lock_threads(threads, skip_locked=True)
-        rows = [row for row in _pending.rows() if row[1] in held][:CLAIM_BATCH] if held else []
+        rows = [row for row in look.rows() if row[1] in held] if held else []
         if not rows:
             return []
         token = uuid.uuid4()

@@ -1,9 +1,12 @@
 """The store in each database: a run writes its tenant's items while its claim holds, and sees no one else's."""
 
 import asyncio
+import os
 from typing import Any
 
+import psycopg
 import pytest
+from django.conf import settings
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.runtime import Runtime
 from langgraph.store.base import BaseStore
@@ -86,3 +89,20 @@ async def test_nodes_reach_it_from_threads_and_from_coroutines(saver: FencedSave
     graph = builder.compile(checkpointer=saver, store=store)
     await graph.ainvoke({"messages": []}, {"configurable": {"thread_id": "thread", WRITER_KEY: FIRST}})
     assert len(await store.asearch((), limit=50)) == 21
+
+
+async def test_a_key_that_the_database_can_not_hold_is_its_runs_own_affair(
+    bench: Bench, saver: FencedSaver, store: BaseStore
+) -> None:
+    other = attempt_of(1, 1, "other")
+    await bench.begin(saver, other)
+    async with asyncio.timeout(20):
+        # PostgreSQL refuses what its index can not hold; SQLite takes it.
+        huge, small = await asyncio.gather(
+            store.aput(FOOD, os.urandom(20_000).hex(), {}),
+            saver.store(BOB, other).aput(FOOD, "likes", {}),
+            return_exceptions=True,
+        )
+    assert small is None
+    assert isinstance(huge, psycopg.Error) if settings.POSTGRES else huge is None
+    await store.aput(FOOD, "likes", {})

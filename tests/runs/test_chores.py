@@ -1,6 +1,9 @@
 from datetime import timedelta
 
+import psycopg
 import pytest
+from django.conf import LazySettings
+from django.db import connection
 from django.utils import timezone
 
 from accounts.models import User
@@ -8,8 +11,10 @@ from runs.host import chores
 from runs.identifiers import system_assistant_id
 from runs.lifecycle import Outcome, Write, claim, write
 from runs.models import Assistant, EventChunk, Graph, Purge, Run, Thread
+from runs.postgres import connection_parameters
 from runs.records import record
 from runs.states import RunStatus
+from tests.e2e.waiting import until
 from tests.factories import make_run, make_thread, tenant_of
 
 pytestmark = pytest.mark.usefixtures("acme", "graphs")
@@ -79,3 +84,30 @@ def test_a_graph_that_is_not_named_any_more_stays_with_an_error(db: None) -> Non
     assert Graph.objects.get(pk="echo").error == "ImportError: gone"
     assert Graph.objects.get(pk="old").error
     assert Assistant.objects.get(pk=system_assistant_id("old")).graph_id == "old"
+
+
+_IN_TRANSACTION = """
+SELECT 1 FROM pg_stat_activity
+WHERE application_name = 'deerflow checkpoints' AND xact_start IS NOT NULL AND wait_event = 'ClientRead'
+"""
+
+
+def exists(statement: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+        return cursor.fetchone() is not None
+
+
+@pytest.mark.many_machines
+@pytest.mark.django_db(transaction=True)
+def test_who_was_stopped_while_it_wrote_checkpoints_holds_runs_no_longer_than_a_lease(settings: LazySettings) -> None:
+    stopped = psycopg.connect(**connection_parameters("checkpoints"), autocommit=True)
+    with stopped, pytest.raises(psycopg.OperationalError), stopped.pipeline(), stopped.transaction():
+        stopped.execute("SELECT 1 FROM runs_run FOR SHARE")
+        until(lambda: exists(_IN_TRANSACTION))
+        settings.LEASE_SECONDS = 3600
+        chores.end_stuck_writers()
+        assert exists(_IN_TRANSACTION)
+        settings.LEASE_SECONDS = 0
+        chores.end_stuck_writers()
+        until(lambda: not exists(_IN_TRANSACTION))

@@ -12,7 +12,7 @@ from django.utils import timezone
 from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import Attempt
+from runs.lifecycle import CLAIM_BATCH, Attempt
 from runs.models import EventChunk, Run, Thread
 from runs.records import unpack
 from runs.signals import chunks_committed
@@ -185,3 +185,12 @@ def test_a_heartbeat_misses_what_was_taken_away(tenant: Tenant) -> None:
     taken.refresh_from_db()
     assert taken.lease_until == soon
     assert lifecycle.heartbeat([]) == {}
+
+
+def test_a_host_claims_runs_of_its_graphs_only_however_many_others_wait(tenant: Tenant) -> None:
+    for _ in range(CLAIM_BATCH + 1):
+        make_run(tenant, graph_id="of-another-host")
+    mine = make_run(tenant, graph_id="mine")
+    assert [attempt.run_id for attempt in lifecycle.claim("host", 10, ["mine", "not here"])] == [mine.pk]
+    assert lifecycle.claim("host", 10, ["mine"]) == [] == lifecycle.claim("host", 10, [])
+    assert len(lifecycle.claim("host", 1000)) == CLAIM_BATCH
