@@ -41,6 +41,8 @@ class ThreadStatus(TextChoices):
 class CancelAction(TextChoices):
     #: Stop, and keep the checkpoints made so far.
     INTERRUPT = "interrupt"
+    #: Stop, and put the thread back to what it was before the run.
+    ROLLBACK = "rollback"
 
 
 class MultitaskStrategy(TextChoices):
@@ -49,6 +51,7 @@ class MultitaskStrategy(TextChoices):
     REJECT = "reject"
     ENQUEUE = "enqueue"
     INTERRUPT = "interrupt"
+    ROLLBACK = "rollback"
 
 
 ACTIVE = (RunStatus.PENDING, RunStatus.RUNNING)

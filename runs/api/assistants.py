@@ -6,7 +6,7 @@ from runs.api.base import ApiViewSet, page
 from runs.api.query import body_of, tenant_of
 from runs.api.schema import operation
 from runs.api.shapes import assistant_fields
-from runs.protocol.requests import AssistantCreate, AssistantSearch
+from runs.protocol.requests.assistants import AssistantCreate, AssistantSearch
 from runs.services import assistants
 
 

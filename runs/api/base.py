@@ -12,7 +12,8 @@ from rest_framework.viewsets import ViewSet
 from runs.api.shapes import selected
 from runs.api.streaming import LiveResponse
 from runs.api.wire import Negotiation
-from runs.protocol.requests import AssistantSearch, ThreadSearch
+from runs.protocol.requests.assistants import AssistantSearch
+from runs.protocol.requests.threads import ThreadSearch
 
 R = TypeVar("R")
 

@@ -13,7 +13,8 @@ from runs.api.streaming import ended_response, stream_response, wait_response
 from runs.exceptions import Conflict, Invalid
 from runs.models import Run
 from runs.protocol.classic import STREAM_MODES
-from runs.protocol.requests import Nothing, RunRequest
+from runs.protocol.requests.base import Nothing
+from runs.protocol.requests.runs import RunRequest
 from runs.protocol.sse import CONTENT_TYPE
 from runs.services import runs
 from runs.states import TERMINAL, CancelAction, RunStatus

@@ -8,15 +8,9 @@ from runs.api.schema import operation
 from runs.api.shapes import thread_fields
 from runs.exceptions import NotFound
 from runs.identifiers import is_checkpoint_id
-from runs.protocol.requests import (
-    CheckpointBody,
-    CheckpointQuery,
-    HistoryQuery,
-    StateUpdate,
-    ThreadCreate,
-    ThreadPatch,
-    ThreadSearch,
-)
+from runs.protocol.requests.base import CheckpointBody
+from runs.protocol.requests.state import CheckpointQuery, HistoryQuery, StateUpdate
+from runs.protocol.requests.threads import ThreadCreate, ThreadPatch, ThreadSearch
 from runs.services import state, threads
 
 _MAX_LIMIT = 1000

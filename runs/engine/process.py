@@ -18,11 +18,11 @@ from typing import Any
 from django.conf import settings
 
 from runs.engine import pipe
+from runs.engine.desk import Desk, Refused
 from runs.engine.execution import Ended, Execution, Reason
 from runs.engine.graphs import Registry
 from runs.engine.node_threads import NodeThreads
 from runs.engine.pipe import Duty, ignore_stop_signals
-from runs.engine.state import Refused, StateDesk
 from runs.engine.storage import FencedSaver, open_saver, site_database
 from runs.engine.watchdog import Watchdog
 from runs.engine.writer import Journal, Pen
@@ -98,7 +98,7 @@ class _Engine:
         chunks_committed.connect(self._on_commit, weak=False)
         async with open_saver(site_database()) as saver:
             self._saver: FencedSaver = saver
-            self._desk = StateDesk(self._registry, saver)
+            self._desk = Desk(self._registry, saver)
             self._send("hello", duty=duty, pid=os.getpid(), graphs=self._graphs())
             threading.Thread(target=self._listen, name="pipe", daemon=True).start()
             await self._stopped.wait()

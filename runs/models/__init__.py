@@ -1,8 +1,9 @@
-"""The rows: graphs and assistants, threads, runs and their events."""
+"""The rows: graphs and assistants, threads, runs, their events and messages."""
 
 from runs.models.assistant import Assistant, Graph
 from runs.models.event import EventChunk
+from runs.models.message import Message
 from runs.models.run import Run
 from runs.models.thread import Purge, Thread
 
-__all__ = ["Assistant", "EventChunk", "Graph", "Purge", "Run", "Thread"]
+__all__ = ["Assistant", "EventChunk", "Graph", "Message", "Purge", "Run", "Thread"]

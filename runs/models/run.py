@@ -36,6 +36,10 @@ class Run(TenantModel):
     #: What was asked for, with all defaults filled in: see `runs.services.runs`.
     kwargs = JSONField()
     metadata = JSONField(default=dict, blank=True)
+    #: The run that this one goes on from, as its creator said.
+    follow_up_to_run_id = models.UUIDField(null=True, blank=True)
+    #: Who is told when it has ended: an address, or nobody.
+    webhook = models.CharField(max_length=2048, blank=True, default="", db_default="")
     multitask_strategy = models.CharField(max_length=16, choices=MultitaskStrategy.choices)
     #: Its turn within the thread: the thread's `last_position` when it was created.
     position = models.BigIntegerField()
@@ -56,6 +60,22 @@ class Run(TenantModel):
 
     #: `{"error": type, "message": text}` of a run that failed.
     error = JSONField(null=True, blank=True)
+
+    # What it has said and used so far: see `runs.tally`.
+    message_count = models.PositiveIntegerField(default=0, db_default=0)
+    llm_call_count = models.PositiveIntegerField(default=0, db_default=0)
+    total_input_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
+    total_output_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
+    total_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
+    lead_agent_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
+    subagent_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
+    middleware_tokens = models.PositiveBigIntegerField(default=0, db_default=0)
+    #: `{model: {calls, input_tokens, output_tokens, total_tokens, cache_read_tokens}}`; null before the first call.
+    tokens_by_model = JSONField(null=True, blank=True)
+    model_name = models.CharField(max_length=255, blank=True, default="", db_default="")
+    first_human_message = models.TextField(blank=True, default="", db_default="")
+    last_ai_message = models.TextField(blank=True, default="", db_default="")
+
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
     started_at = models.DateTimeField(null=True, blank=True)

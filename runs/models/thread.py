@@ -25,6 +25,10 @@ class Thread(TenantModel):
     status = models.CharField(max_length=16, choices=ThreadStatus.choices, default=ThreadStatus.IDLE)
     #: The graph that ran last; empty before the first run.
     graph_id = models.CharField(max_length=64, blank=True, default="")
+    #: What the graph calls the conversation, or else its first message; see `runs.lifecycle.title`.
+    title = models.CharField(max_length=255, blank=True, default="", db_default="")
+    #: Shown before the others; kept in step with the key `deerflow_pinned` of `metadata`.
+    pinned = models.BooleanField(default=False, db_default=False)
     metadata = JSONField(default=dict, blank=True)
     config = JSONField(default=dict, blank=True)
     #: The state's values after the last run or update; null before the first.
@@ -36,6 +40,11 @@ class Thread(TenantModel):
     last_seq = models.BigIntegerField(default=0)
     #: The position of the last run or state update; orders and fences them.
     last_position = models.BigIntegerField(default=0)
+    #: After how many minutes without a change it is deleted or, by `ttl_strategy`, loses all but its last state.
+    ttl_minutes = models.FloatField(null=True, blank=True)
+    ttl_strategy = models.CharField(max_length=16, blank=True, default="", db_default="")
+    #: When that is.
+    expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
     state_updated_at = models.DateTimeField()
@@ -44,7 +53,16 @@ class Thread(TenantModel):
 
     class Meta:
         indexes = [
-            models.Index(fields=["organization", "owner", "-updated_at"]),
+            models.Index(
+                fields=["organization", "owner", "-pinned", "-updated_at", "-thread_id"], name="thread_latest"
+            ),
+            models.Index(fields=["organization", "owner", "-created_at", "-thread_id"], name="thread_newest"),
+            models.Index(
+                fields=["organization", "-pinned", "-updated_at", "-thread_id"],
+                condition=Q(shared=True),
+                name="thread_shared",
+            ),
+            models.Index(fields=["expires_at"], condition=Q(expires_at__isnull=False), name="thread_expiring"),
             models.Index(fields=["updated_at"], condition=Q(temporary=True), name="thread_temporary"),
         ]
 

@@ -10,7 +10,7 @@ from accounts.tenancy import Tenant
 from runs.exceptions import Conflict, Invalid, NotFound
 from runs.identifiers import is_uuid, new_id, system_assistant_id
 from runs.models import Assistant, Graph
-from runs.protocol.requests import AssistantCreate, AssistantSearch
+from runs.protocol.requests.assistants import AssistantCreate, AssistantSearch
 from runs.services.filters import with_metadata
 
 NOT_FOUND = "Assistant not found."

@@ -15,7 +15,7 @@ from runs.exceptions import Conflict, Invalid, NotFound
 from runs.identifiers import is_thread_id, is_uuid, new_id
 from runs.lifecycle import CancelResult, NewRun, Place, ThreadBusy
 from runs.models import Assistant, Run
-from runs.protocol.requests import RunRequest
+from runs.protocol.requests.runs import RunRequest
 from runs.services.assistants import runnable_assistant
 from runs.services.threads import NOT_FOUND as THREAD_NOT_FOUND
 from runs.services.threads import get_thread, hold_thread, new_place

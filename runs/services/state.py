@@ -10,7 +10,8 @@ from runs import calls, lifecycle
 from runs.exceptions import Conflict, Invalid, NotFound, Refusal, Unavailable
 from runs.lifecycle import ThreadBusy
 from runs.models import Run, Thread
-from runs.protocol.requests import CheckpointBody, HistoryQuery, StateUpdate
+from runs.protocol.requests.base import CheckpointBody
+from runs.protocol.requests.state import HistoryQuery, StateUpdate
 from runs.services.threads import get_thread, hold_thread
 
 NOT_FOUND = "Checkpoint not found."

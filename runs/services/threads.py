@@ -14,7 +14,7 @@ from runs.exceptions import Conflict, NotFound
 from runs.identifiers import is_thread_id, new_id
 from runs.lifecycle import BeingDeleted, Place
 from runs.models import Run, Thread
-from runs.protocol.requests import ThreadCreate, ThreadPatch, ThreadSearch
+from runs.protocol.requests.threads import ThreadCreate, ThreadPatch, ThreadSearch
 from runs.services.filters import with_metadata
 
 NOT_FOUND = "Thread not found."

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from runs.models import Assistant, EventChunk, Run, Thread
-from runs.protocol import requests
+from runs.protocol.requests.base import Body
 from tests.api.routes import ROUTES, Route, title
 from tests.api.rows import Rows, ids_of, make_rows
 from tests.factories import api_key_of
@@ -32,8 +32,14 @@ within_one_test = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
-MODELS = [getattr(requests, name) for name in dir(requests) if name[0].isupper()]
-FIELDS = sorted({field for model in MODELS for field in getattr(model, "model_fields", {})})
+
+def kinds_of(model: type[Body]) -> Iterator[type[Body]]:
+    for kind in model.__subclasses__():
+        yield kind
+        yield from kinds_of(kind)
+
+
+FIELDS = sorted({field for model in kinds_of(Body) for field in model.model_fields})
 
 texts = st.text(st.characters(), max_size=20) | st.sampled_from(
     ["", "echo", "values", "*", "null", "'\"", "\0", "\ud800", "a" * 300, "2020-01-01", "true", "0", "interrupt", "asc"]

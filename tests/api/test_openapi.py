@@ -7,7 +7,9 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
-from runs.protocol.requests import AssistantSearch, RunRequest, ThreadSearch
+from runs.protocol.requests.assistants import AssistantSearch
+from runs.protocol.requests.runs import RunRequest
+from runs.protocol.requests.threads import ThreadSearch
 from tests.api.routes import ROUTES, title
 
 SECURITY = [{"apiKey": []}, {"bearer": []}]

@@ -6,15 +6,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from runs.protocol.classic import STREAM_MODES
-from runs.protocol.requests import (
-    AssistantCreate,
-    AssistantSearch,
-    HistoryQuery,
-    RunRequest,
-    StateUpdate,
-    ThreadCreate,
-    ThreadSearch,
-)
+from runs.protocol.requests.assistants import AssistantCreate, AssistantSearch
+from runs.protocol.requests.runs import RunRequest
+from runs.protocol.requests.state import HistoryQuery, StateUpdate
+from runs.protocol.requests.threads import ThreadCreate, ThreadSearch
 from runs.states import MultitaskStrategy
 
 RUN: dict[str, Any] = {"assistant_id": "echo"}

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from langgraph.graph import START, StateGraph
 
-from runs.engine.state import Refused, StateDesk
+from runs.engine.desk import Desk, Refused
 from runs.engine.storage import FencedSaver, SqliteDatabase, open_saver
 
 ABOUT = {"thread_id": "thread", "graph_id": "graph", "organization_id": "acme", "user_id": None, "checkpoint": {}}
@@ -51,12 +51,12 @@ def registry() -> Iterator[OneGraph]:
 
 
 @pytest.fixture
-async def desk(tmp_path: Path, registry: OneGraph) -> AsyncIterator[StateDesk]:
+async def desk(tmp_path: Path, registry: OneGraph) -> AsyncIterator[Desk]:
     async with open_saver(SqliteDatabase(tmp_path / "checkpoints.sqlite3")) as saver:
-        yield StateDesk(registry, saver)  # type: ignore[arg-type]
+        yield Desk(registry, saver)  # type: ignore[arg-type]
 
 
-async def test_an_update_is_answered_with_the_new_state(desk: StateDesk) -> None:
+async def test_an_update_is_answered_with_the_new_state(desk: Desk) -> None:
     answer = orjson.loads(await desk.answer("update", {**UPDATE, "values": {"items": [1]}, "as_node": "start"}))
     assert answer["state"]["values"] == {"items": [1]}
     assert answer["state"]["next"] == ["odd"]
@@ -65,20 +65,20 @@ async def test_an_update_is_answered_with_the_new_state(desk: StateDesk) -> None
 
 
 @pytest.mark.parametrize("values", [{"items": []}, {"items": ["text"]}, {"items": None}])
-async def test_what_a_branch_of_the_graph_raises_is_the_answer(desk: StateDesk, values: Any) -> None:
+async def test_what_a_branch_of_the_graph_raises_is_the_answer(desk: Desk, values: Any) -> None:
     with pytest.raises(Refused, match=r"The state can not be updated so: (IndexError|TypeError)") as refused:
         await desk.answer("update", {**UPDATE, "values": values, "as_node": "start"})
     assert refused.value.status == 422
 
 
-async def test_an_unknown_node_is_refused(desk: StateDesk) -> None:
+async def test_an_unknown_node_is_refused(desk: Desk) -> None:
     with pytest.raises(Refused, match="nowhere") as refused:
         await desk.answer("update", {**UPDATE, "values": {"items": [1]}, "as_node": "nowhere"})
     assert refused.value.status == 422
 
 
 async def test_an_unforeseen_failure_is_an_answer_too(
-    desk: StateDesk, registry: OneGraph, caplog: pytest.LogCaptureFixture
+    desk: Desk, registry: OneGraph, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry.error = RuntimeError("the password is hunter2")
     with pytest.raises(Refused) as refused:
@@ -87,4 +87,4 @@ async def test_an_unforeseen_failure_is_an_answer_too(
         422,
         "The graph can not make out its state: RuntimeError.",
     )
-    assert "the graph of thread thread" in caplog.text
+    assert "thread_id=thread" in caplog.text

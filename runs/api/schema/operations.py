@@ -1,125 +1,20 @@
-"""How the API describes itself in `/openapi.json`: what its operations take, and the shapes that they answer.
-
-The shapes are made in `runs.api.shapes`; here they are only described, and tests hold the one to the other.
-"""
+"""What operations take and answer: parameters, headers, problems, and the decorator that describes an action."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
-from uuid import UUID
 
-from drf_spectacular.drainage import set_override
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
-from pydantic import AwareDatetime, BaseModel, ConfigDict, RootModel
 
+from runs.api.schema.base import Problem
+from runs.api.schema.runs import Outcome, Run
 from runs.protocol.classic import STREAM_MODES
-from runs.protocol.requests import Body, Json
+from runs.protocol.requests.base import Body
 from runs.protocol.sse import CONTENT_TYPE
-from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
+from runs.states import CancelAction, RunStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
 Answers = dict[int | tuple[int, str], Any]
-
-
-class Shape(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Assistant(Shape):
-    assistant_id: UUID
-    graph_id: str
-    config: Json
-    context: Json
-    metadata: Json
-    name: str
-    description: str | None
-    version: int
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-
-
-class Thread(Shape):
-    thread_id: str
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-    state_updated_at: AwareDatetime
-    metadata: Json
-    status: ThreadStatus
-    config: Json
-    values: Any
-    interrupts: dict[str, list[Json]]
-    error: Json | None
-
-
-class Run(Shape):
-    run_id: UUID
-    thread_id: str
-    assistant_id: UUID | None
-    metadata: Json
-    status: RunStatus
-    kwargs: Json
-    multitask_strategy: MultitaskStrategy
-    error: Json | None
-    created_at: AwareDatetime
-    updated_at: AwareDatetime
-
-
-class Checkpoint(BaseModel):
-    thread_id: str
-    checkpoint_ns: str
-    checkpoint_id: str
-
-
-class ThreadState(Shape):
-    values: Any
-    next: list[str]
-    tasks: list[Json]
-    metadata: Json | None
-    created_at: AwareDatetime | None
-    checkpoint: Checkpoint | None
-    parent_checkpoint: Checkpoint | None
-    interrupts: list[Json]
-    checkpoint_id: str | None
-    parent_checkpoint_id: str | None
-
-
-class StateWritten(Shape):
-    checkpoint: Checkpoint
-    configurable: Checkpoint
-    checkpoint_id: str
-
-
-class FieldProblem(Shape):
-    loc: list[str | int]
-    msg: str
-    type: str
-
-
-class Problem(Shape):
-    detail: str | list[FieldProblem]
-
-
-class Assistants(RootModel[list[Assistant | Json]]):
-    """Whole, or with the keys that `select` names."""
-
-
-class Threads(RootModel[list[Thread | Json]]):
-    """Whole, or with the keys that `select` names."""
-
-
-class Runs(RootModel[list[Run | Json]]):
-    """Whole, or with the keys that `select` names."""
-
-
-class ThreadStates(RootModel[list[ThreadState]]):
-    """Newest first."""
-
-
-class Outcome(RootModel[Any]):
-    """The final values of the run's thread; of a failed run `{__error__: {error, message}, status, error}`."""
-
-
-set_override(Runs, "many", False)  # It is a list already; the action's name would make it a list of lists.
 
 _PROBLEMS = {
     400: "The body is not JSON.",

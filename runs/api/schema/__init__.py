@@ -1,0 +1,56 @@
+"""How the API describes itself in `/openapi.json`: what its operations take, and the shapes that they answer.
+
+The shapes are made in `runs.api.shapes`; here they are only described, and tests hold the one to the other.
+"""
+
+from runs.api.schema.assistants import Assistant, Assistants
+from runs.api.schema.base import Shape
+from runs.api.schema.operations import (
+    CANCEL,
+    CURSOR,
+    EMPTY,
+    FOLLOWED,
+    LEAVING,
+    LIMIT,
+    MINIMAL,
+    OFFSET,
+    PAGES,
+    PLACE,
+    SELECT,
+    STATUS,
+    STREAM,
+    SUBGRAPHS,
+    VALUES,
+    operation,
+)
+from runs.api.schema.runs import Run, Runs
+from runs.api.schema.threads import StateWritten, Thread, Threads, ThreadState, ThreadStates
+
+__all__ = [
+    "CANCEL",
+    "CURSOR",
+    "EMPTY",
+    "FOLLOWED",
+    "LEAVING",
+    "LIMIT",
+    "MINIMAL",
+    "OFFSET",
+    "PAGES",
+    "PLACE",
+    "SELECT",
+    "STATUS",
+    "STREAM",
+    "SUBGRAPHS",
+    "VALUES",
+    "Assistant",
+    "Assistants",
+    "Run",
+    "Runs",
+    "Shape",
+    "StateWritten",
+    "Thread",
+    "ThreadState",
+    "ThreadStates",
+    "Threads",
+    "operation",
+]

@@ -1,0 +1,53 @@
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, RootModel
+
+from runs.api.schema.base import Shape
+from runs.protocol.requests.base import Json
+from runs.states import ThreadStatus
+
+
+class Thread(Shape):
+    thread_id: str
+    created_at: AwareDatetime
+    updated_at: AwareDatetime
+    state_updated_at: AwareDatetime
+    metadata: Json
+    status: ThreadStatus
+    config: Json
+    values: Any
+    interrupts: dict[str, list[Json]]
+    error: Json | None
+
+
+class Checkpoint(BaseModel):
+    thread_id: str
+    checkpoint_ns: str
+    checkpoint_id: str
+
+
+class ThreadState(Shape):
+    values: Any
+    next: list[str]
+    tasks: list[Json]
+    metadata: Json | None
+    created_at: AwareDatetime | None
+    checkpoint: Checkpoint | None
+    parent_checkpoint: Checkpoint | None
+    interrupts: list[Json]
+    checkpoint_id: str | None
+    parent_checkpoint_id: str | None
+
+
+class StateWritten(Shape):
+    checkpoint: Checkpoint
+    configurable: Checkpoint
+    checkpoint_id: str
+
+
+class Threads(RootModel[list[Thread | Json]]):
+    """Whole, or with the keys that `select` names."""
+
+
+class ThreadStates(RootModel[list[ThreadState]]):
+    """Newest first."""

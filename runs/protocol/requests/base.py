@@ -1,0 +1,77 @@
+"""What a client may ask for, checked: the bodies of the LangGraph API.
+
+A field that is not known here is an error that names it; nothing is dropped. `None` means that the client did not say.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from runs.identifiers import is_thread_id, is_uuid
+
+Json = dict[str, Any]
+#: Keys and values that rows must have; each is a condition of the query.
+Filter = Annotated[Json, Field(max_length=50)]
+
+#: Keys of `config.configurable` that only the server sets.
+_RESERVED = frozenset(
+    {"run_id", "user_id", "organization_id", "assistant_id", "graph_id", "run_attempt", "checkpoint_ns"}
+)
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def check_thread_id(value: str | None) -> str | None:
+    if value is not None and not is_thread_id(value):
+        raise ValueError("must be a UUID, or 1 to 64 letters, digits, '_' and '-'")
+    return value
+
+
+def check_uuid(value: str | None) -> str | None:
+    if value is not None and not is_uuid(value):
+        raise ValueError("must be a UUID")
+    return value
+
+
+class Nothing(Body):
+    """The body of what takes none: empty, or an empty object."""
+
+
+class CheckpointBody(Body):
+    thread_id: str | None = None
+    checkpoint_id: str | None = Field(default=None, max_length=255)
+    checkpoint_ns: str | None = Field(default=None, max_length=1024)
+    checkpoint_map: Json | None = None
+
+
+class ConfigBody(Body):
+    tags: list[Annotated[str, StringConstraints(max_length=255)]] | None = Field(default=None, max_length=100)
+    recursion_limit: int | None = Field(default=None, ge=1, le=10_000)
+    max_concurrency: int | None = Field(default=None, ge=1, le=10_000)
+    run_name: str | None = Field(default=None, max_length=255)
+    configurable: Json | None = None
+    metadata: Json | None = None
+
+    @field_validator("configurable")
+    @classmethod
+    def _no_reserved_keys(cls, value: Json | None) -> Json | None:
+        for key in value or {}:
+            if key in _RESERVED or key.startswith(("__", "langgraph_")):
+                raise ValueError(f"'{key[:100]}' is set by the server")
+        for key, kind, name in (
+            ("thread_id", str, "a string"),
+            ("checkpoint_id", str, "a string"),
+            ("checkpoint_map", dict, "an object"),
+        ):
+            if value and not isinstance(value.get(key), kind | None):
+                raise ValueError(f"'{key}' must be {name}")
+        return value
+
+
+class Search(Body):
+    metadata: Filter | None = None
+    limit: int = Field(default=10, ge=1, le=1000)
+    offset: int = Field(default=0, ge=0, le=2**31)
+    sort_order: Literal["asc", "desc"] | None = None
