@@ -20,8 +20,8 @@ from runs.engine.factories import AnyGraph
 from runs.engine.graphs import Registry
 from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 from runs.engine.writer import Journal
-from runs.lifecycle import Attempt, Outcome
-from runs.states import RunStatus
+from runs.lifecycle import ROLLED_BACK, Attempt, Outcome
+from runs.states import CancelAction, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class Reason(StrEnum):
     """Why the host stops an attempt."""
 
     CANCEL = "cancel"
+    #: As well, and all that it did to the thread is to be undone.
+    ROLLBACK = "rollback"
     TIMEOUT = "timeout"
     #: The host drains: the run goes on elsewhere.
     DRAIN = "drain"
@@ -65,8 +67,8 @@ class Execution:
 
     def __init__(self, attempt: Attempt, journal: Journal, registry: Registry, saver: FencedSaver) -> None:
         self.attempt = attempt
-        self.reason: Reason | None = None
-        self._writer = Writer(
+        self.reason = Reason.ROLLBACK if attempt.cancel_action == CancelAction.ROLLBACK else None
+        self.writer = Writer(
             attempt.thread_id, attempt.position, attempt.attempt, str(attempt.run_id), str(attempt.claim)
         )
         self._journal = journal
@@ -93,6 +95,8 @@ class Execution:
             self._graph = asyncio.create_task(self._execute())
             await asyncio.wait({self._graph})
         self.on_ended()
+        if self.reason is Reason.ROLLBACK:
+            return await self._roll_back()
         outcome = self._outcome()
         if outcome is None:
             stopped = self.reason is Reason.DRAIN and await self._journal.flush()
@@ -101,10 +105,18 @@ class Execution:
             await self._forget_command()
         return Ended.SETTLED if await self._journal.finish(outcome) else Ended.LOST
 
+    async def _roll_back(self) -> Ended:
+        try:
+            await self._saver.raise_fence(self.writer)
+            await self._saver.roll_back(self.writer)
+        except StaleAttempt:
+            return Ended.LOST
+        return Ended.SETTLED if await self._journal.finish(ROLLED_BACK) else Ended.LOST
+
     async def _forget_command(self) -> None:
         """A command that failed before it led to a checkpoint must not be applied by the next reader or run."""
         with contextlib.suppress(StaleAttempt):
-            await self._saver.drop_updates(self._writer, str(self.attempt.run_id))
+            await self._saver.drop_updates(self.writer, str(self.attempt.run_id))
 
     def _outcome(self) -> Outcome | None:
         """What to commit; None when the attempt is not to be ended here."""
@@ -134,10 +146,10 @@ class Execution:
 
     async def _execute(self) -> Outcome:
         attempt, kwargs = self.attempt, self.attempt.kwargs
-        await self._saver.raise_fence(self._writer)
+        await self._saver.raise_fence(self.writer)
         config: RunnableConfig = {
             **kwargs["config"],  # type: ignore[typeddict-item]
-            "configurable": {**kwargs["config"]["configurable"], WRITER_KEY: self._writer},
+            "configurable": {**kwargs["config"]["configurable"], WRITER_KEY: self.writer},
             "metadata": {**kwargs["config"]["metadata"], "run_attempt": attempt.attempt},
             "run_id": attempt.run_id,
         }
@@ -146,7 +158,7 @@ class Execution:
             config,
             access_context="threads.create_run",
             checkpointer=self._saver,
-            store=self._saver.store(Scope(str(attempt.organization_id), _text(attempt.owner_id)), self._writer),
+            store=self._saver.store(Scope(str(attempt.organization_id), _text(attempt.owner_id)), self.writer),
             context=kwargs["context"],
             user=RunUser.of(attempt.owner_id),
         ) as graph:

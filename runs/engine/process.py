@@ -170,6 +170,7 @@ class _Engine:
             ended = await execution.run()
         finally:
             del self._executions[attempt.run_id, attempt.claim]
+            self._saver.forget(execution.writer)
             self._send("done", run_id=attempt.run_id, claim=attempt.claim, ended=ended)
 
     def _cancel(self, fields: dict[str, Any]) -> None:

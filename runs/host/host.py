@@ -32,7 +32,7 @@ from runs.models import Run
 from runs.postgres import is_transient
 from runs.records import Chunk
 from runs.signals import cancel_requested, runs_pending, threads_deleted
-from runs.states import RunStatus
+from runs.states import CancelAction, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -302,7 +302,7 @@ class Host:
             if held and key not in kept:
                 self._limits.stop(held, "lost")
             elif held and kept[key]:
-                self._limits.stop(held, "cancel")
+                self._limits.stop(held, "rollback" if kept[key] == CancelAction.ROLLBACK else "cancel")
 
 
 def _release_orphans() -> None:

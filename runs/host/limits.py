@@ -106,7 +106,12 @@ class Limits:
 
     async def settle(self, held: Held) -> None:
         """End a run that its engine does not end. Whatever it still does is not written: its claim is gone."""
-        if held.settled or held.reason not in ("cancel", "timeout"):
+        if held.settled or held.reason not in ("cancel", "rollback", "timeout"):
+            return
+        if held.reason == "rollback":
+            # What it has done is undone by the next attempt, which does nothing else.
+            await in_database_at_last(lifecycle.release, [held.key], crashed=False)
+            held.settled = True
             return
         if held.reason == "cancel":
             outcome = Outcome(RunStatus.INTERRUPTED)

@@ -5,7 +5,7 @@ Every change of status locks the thread first (on SQLite: the whole database, be
 what was committed goes out by `runs.signals`.
 """
 
-from runs.lifecycle.append import Outcome, Write, lock_threads, write
+from runs.lifecycle.append import ROLLED_BACK, Outcome, Write, lock_threads, write
 from runs.lifecycle.cancel import CancelResult, request_cancel
 from runs.lifecycle.claim import CLAIM_BATCH, Attempt, claim, heartbeat
 from runs.lifecycle.create import (
@@ -25,6 +25,7 @@ from runs.lifecycle.release import reap, release
 
 __all__ = [
     "CLAIM_BATCH",
+    "ROLLED_BACK",
     "Attempt",
     "BeingDeleted",
     "CancelResult",

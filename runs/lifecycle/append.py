@@ -10,10 +10,11 @@ import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
-from runs.models import EventChunk, Run
+from runs.models import EventChunk, Message, Run
+from runs.news import tell
 from runs.records import Chunk, Record, compress, decompress, pack, record
 from runs.signals import chunks_committed, runs_pending
-from runs.states import RunStatus, sources, thread_status_after
+from runs.states import CancelAction, RunStatus, sources, thread_status_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,14 @@ class Outcome:
     interrupts: bytes | None = None
     #: The graph stopped at an interrupt of its own.
     waits_for_input: bool = False
+    #: All that the run did to its thread has been undone, or it did nothing.
+    rolled_back: bool = False
+
+
+#: The outcome of a run that was cancelled by `rollback`, once its checkpoints are gone.
+ROLLED_BACK = Outcome(
+    RunStatus.ERROR, error={"error": "RolledBack", "message": "Rolled back by user"}, rolled_back=True
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +55,8 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
     appended twice.
 
     Answers in the order of `batch`: the chunk that was appended, or None when the claim is not the row's any more and
-    nothing of that entry was written. A run whose cancellation was accepted ends `interrupted`, whatever its outcome.
+    nothing of that entry was written. A run whose cancellation was accepted ends `interrupted`, whatever its outcome;
+    one that is to be rolled back, and was not, goes back to `pending` for an attempt that sees to that.
     """
     with transaction.atomic():
         lock_threads({item.thread_id for item in batch})
@@ -54,6 +64,9 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
         mine = [item for item in batch if _key(item) in held]
         there = _already_appended(mine) if again else {}
         mine = [item for item in mine if item.run_id not in there]
+        early = {item.run_id for item in mine if _is_too_early(item, held[_key(item)])}
+        _hand_back(early)
+        mine = [item for item in mine if item.run_id not in early]
         emitted = number([(item.thread_id, item.run_id, item.records) for item in mine if item.outcome is None])
         # In the order in which others hold runs, so that nobody waits in a ring.
         ending = sorted((item for item in mine if item.outcome), key=lambda item: item.run_id)
@@ -65,7 +78,7 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
         # Other hosts look by themselves; this one has room now.
         runs_pending.send(sender=Run)
     by_run = {chunk.run_id: chunk for chunk in committed}
-    return [by_run[str(item.run_id)] if _key(item) in held else None for item in batch]
+    return [by_run.get(str(item.run_id)) if _key(item) in held else None for item in batch]
 
 
 # What every run and every flush passes is written out by hand: composing it costs Django more than running it costs
@@ -80,20 +93,35 @@ _NUMBER = """
 UPDATE runs_thread SET last_seq = last_seq + new.column2 FROM (VALUES {places}) AS new
 WHERE thread_id = new.column1 RETURNING thread_id, last_seq
 """
+_IS_BUSY = """EXISTS (
+    SELECT 1 FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id
+    AND runs_run.status IN ('pending', 'running')
+)"""
 # The thread of an ended run takes its status from the run unless another one is active.
-_SETTLE = """
+_SETTLE = f"""
 UPDATE runs_thread SET
     last_seq = last_seq + %s,
-    status = CASE WHEN EXISTS (
-        SELECT 1 FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id
-        AND runs_run.status IN ('pending', 'running')
-    ) THEN 'busy' ELSE %s END,
+    status = CASE WHEN {_IS_BUSY} THEN 'busy' ELSE %s END,
+    settled_status = %s,
     "values" = COALESCE(%s, "values"),
     interrupts = COALESCE(%s, interrupts),
     error = %s,
     updated_at = %s,
     state_updated_at = CASE WHEN %s THEN %s ELSE state_updated_at END
 WHERE thread_id = %s RETURNING last_seq
+"""
+# What a run does to its thread's row it does by ending: after a rollback all of it is as it was.
+_UNSETTLE = f"""
+UPDATE runs_thread SET last_seq = last_seq + %s, status = CASE WHEN {_IS_BUSY} THEN 'busy' ELSE settled_status END,
+    graph_id = COALESCE((
+        SELECT graph_id FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id AND position < (
+            SELECT position FROM runs_run WHERE run_id = %s
+        ) AND cancel_action <> 'rollback' ORDER BY position DESC LIMIT 1
+    ), graph_id)
+WHERE thread_id = %s RETURNING last_seq
+"""
+_HAND_BACK = """
+UPDATE runs_run SET status = 'pending', claim = NULL, lease_until = NULL, updated_at = %s WHERE run_id IN ({places})
 """
 _INSERT = """
 INSERT INTO runs_eventchunk (thread_id, run_id, first_seq, last_seq, payload, created_at)
@@ -136,8 +164,22 @@ def _already_appended(items: Sequence[Write]) -> dict[uuid.UUID, Chunk]:
     return found
 
 
+def _is_too_early(item: Write, cancel_action: str) -> bool:
+    """Whether the run would end though it is to be rolled back first."""
+    return cancel_action == CancelAction.ROLLBACK and item.outcome is not None and not item.outcome.rolled_back
+
+
+def _hand_back(run_ids: Collection[uuid.UUID]) -> None:
+    if run_ids:
+        places = ", ".join(["%s"] * len(run_ids))
+        with connection.cursor() as cursor:
+            now = adapted_time(timezone.now())
+            cursor.execute(_HAND_BACK.format(places=places), [now, *map(adapted_id, run_ids)])
+        tell(runs_pending)
+
+
 def _end(item: Write, outcome: Outcome, cancel_action: str) -> Chunk:
-    if cancel_action:
+    if cancel_action == CancelAction.INTERRUPT:
         outcome = replace(outcome, status=RunStatus.INTERRUPTED, error=None, waits_for_input=False)
     return finish(item.run_id, item.thread_id, outcome, item.records)
 
@@ -151,15 +193,19 @@ def finish(run_id: uuid.UUID, thread_id: str, outcome: Outcome, records: Sequenc
         cursor.execute(_FINISH.format(sources=allowed), [outcome.status, error, now, now, adapted_id(run_id)])
         if cursor.rowcount != 1:
             raise RuntimeError(f"run {run_id} can not become {outcome.status}")
-    return _number_and_settle(thread_id, run_id, [*records, *_closing_records(outcome)], outcome)
+    records = [*records, *_closing_records(outcome)]
+    if outcome.rolled_back:
+        Message.objects.filter(run_id=run_id).delete()
+        return _number_and_unsettle(thread_id, run_id, records)
+    return _number_and_settle(thread_id, run_id, records, outcome)
 
 
 def _closing_records(outcome: Outcome) -> list[Record]:
     closing = []
-    if outcome.error:
-        closing.append(record("error", outcome.error))
-    if outcome.status is RunStatus.INTERRUPTED:
+    if outcome.status is RunStatus.INTERRUPTED or outcome.rolled_back:
         closing.append(record("cancel"))
+    elif outcome.error:
+        closing.append(record("error", outcome.error))
     closing.append(record("end", {"status": outcome.status}))
     return closing
 
@@ -203,6 +249,7 @@ def _number_and_settle(thread_id: str, run_id: uuid.UUID, records: Sequence[Reco
             [
                 len(records),
                 status,
+                status,
                 _json(outcome.values),
                 _json(outcome.interrupts),
                 _json(orjson.dumps(outcome.error) if outcome.error else None),
@@ -212,6 +259,13 @@ def _number_and_settle(thread_id: str, run_id: uuid.UUID, records: Sequence[Reco
                 thread_id,
             ],
         )
+        (last_seq,) = cursor.fetchone()
+    return _chunk(thread_id, run_id, last_seq, records)
+
+
+def _number_and_unsettle(thread_id: str, run_id: uuid.UUID, records: Sequence[Record]) -> Chunk:
+    with connection.cursor() as cursor:
+        cursor.execute(_UNSETTLE, [len(records), adapted_id(run_id), thread_id])
         (last_seq,) = cursor.fetchone()
     return _chunk(thread_id, run_id, last_seq, records)
 

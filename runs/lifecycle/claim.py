@@ -35,6 +35,8 @@ class Attempt:
     owner_id: uuid.UUID | None
     #: What was asked for, as in the run's row.
     kwargs: dict[str, Any]
+    #: How it was cancelled before it was claimed: nothing is left to do but that.
+    cancel_action: str = ""
 
 
 #: How many runs one call claims at most.
@@ -52,7 +54,7 @@ def _claimable(graphs: frozenset[str] | None) -> QuerySet[Run]:
 
 _COLUMNS = (
     *("run_id", "thread_id", "graph_id", "organization_id", "owner_id", "kwargs"),
-    *("attempt", "crashes", "position"),
+    *("attempt", "crashes", "position", "cancel_action"),
 )
 
 
@@ -105,8 +107,10 @@ def claim(host: str, limit: int, graphs: Collection[str] | None = None) -> list[
                 organization_id=organization_id,
                 owner_id=owner_id,
                 kwargs=kwargs,
+                cancel_action=cancel_action,
             )
-            for run_id, thread_id, graph_id, organization_id, owner_id, kwargs, attempt, crashes, position in rows
+            for run_id, thread_id, graph_id, organization_id, owner_id, kwargs, *counts in rows
+            for attempt, crashes, position, cancel_action in [counts]
         ]
         _mark(attempts, token, host)
         chunks = number([(attempt.thread_id, attempt.run_id, [_first_record(attempt)]) for attempt in attempts])

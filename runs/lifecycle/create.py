@@ -49,6 +49,10 @@ class NewRun:
     not_before: datetime | None = None
 
 
+#: How a strategy ends the active runs.
+_ENDS = {MultitaskStrategy.INTERRUPT: CancelAction.INTERRUPT, MultitaskStrategy.ROLLBACK: CancelAction.ROLLBACK}
+
+
 class BeingDeleted(Exception):
     """A thread with this ID is being deleted; try again."""
 
@@ -126,9 +130,9 @@ def add_run(place: Place, new: NewRun) -> Run:
     """
     if place.busy and new.strategy is MultitaskStrategy.REJECT:
         raise ThreadBusy
-    if place.busy and new.strategy is MultitaskStrategy.INTERRUPT:
+    if place.busy and new.strategy in _ENDS:
         for run in Run.objects.filter(thread_id=place.thread_id).active().order_by("position"):
-            cancel_in_transaction(run, CancelAction.INTERRUPT)
+            cancel_in_transaction(run, _ENDS[new.strategy])
     run = _run(place, new)
     about = _about(new)
     told = about.items() <= place.metadata.items()
@@ -170,7 +174,7 @@ def add_thread_with_run(thread_id: str, new: NewRun, *, temporary: bool) -> Run:
 
 
 def _last_seq(place: Place, strategy: MultitaskStrategy) -> int:
-    if place.busy and strategy is MultitaskStrategy.INTERRUPT:
+    if place.busy and strategy in _ENDS:
         # Ending pending runs appended events.
         return Thread.objects.values_list("last_seq", flat=True).get(pk=place.thread_id)
     return place.last_seq
@@ -239,11 +243,13 @@ def reserve_position(place: Place) -> int:
 def state_changed(thread_id: str, position: int, *, values: Any, interrupts: Any, waits_for_input: bool) -> None:
     """Keep the thread's row in step with a change of state made at `position`, unless a run has come since."""
     now = timezone.now()
+    status = ThreadStatus.INTERRUPTED if waits_for_input else ThreadStatus.IDLE
     Thread.objects.filter(pk=thread_id, last_position=position).update(
         values=values,
         interrupts=interrupts,
         error=None,
-        status=ThreadStatus.INTERRUPTED if waits_for_input else ThreadStatus.IDLE,
+        status=status,
+        settled_status=status,
         state_updated_at=now,
         updated_at=now,
     )

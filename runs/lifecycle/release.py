@@ -15,7 +15,7 @@ from runs.models import Run
 from runs.news import tell
 from runs.records import Chunk
 from runs.signals import runs_pending
-from runs.states import RunStatus
+from runs.states import CancelAction, RunStatus
 
 logger = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ def release(claims: Collection[tuple[uuid.UUID, uuid.UUID | None]], *, crashed: 
 
     `expired`: only those whose lease has ended and that nobody is at.
 
-    A run whose cancellation was accepted ends `interrupted`. A run that crashed MAX_ATTEMPTS times ends `error`
-    (`worker_lost`). Any other goes back to `pending` and keeps its turn; a drain (`crashed=False`) is not counted.
+    A run that was to be interrupted is. One that crashed MAX_ATTEMPTS times ends `error` (`worker_lost`), unless it is
+    to be rolled back. Any other goes back to `pending` and keeps its turn; a drain (`crashed=False`) is not counted.
     """
     released = 0
     for run_id, token in claims:
@@ -82,7 +82,8 @@ def _release_one(run_id: uuid.UUID, token: uuid.UUID | None, *, crashed: bool, e
         if row is None:
             return None
         cancel_action, crashes = row
-        if not cancel_action and crashes + crashed < settings.MAX_ATTEMPTS:
+        goes_on = not cancel_action and crashes + crashed < settings.MAX_ATTEMPTS
+        if goes_on or cancel_action == CancelAction.ROLLBACK:
             held.update(
                 status=RunStatus.PENDING,
                 claim=None,

@@ -23,6 +23,10 @@ class Thread(TenantModel):
     #: Made for one stateless run; deleted with everything some time after that run has ended.
     temporary = models.BooleanField(default=False)
     status = models.CharField(max_length=16, choices=ThreadStatus.choices, default=ThreadStatus.IDLE)
+    #: What its last run or change of state left it in: its status when no run is active.
+    settled_status = models.CharField(
+        max_length=16, choices=ThreadStatus.choices, default=ThreadStatus.IDLE, db_default=ThreadStatus.IDLE
+    )
     #: The graph that ran last; empty before the first run.
     graph_id = models.CharField(max_length=64, blank=True, default="")
     #: What the graph calls the conversation, or else its first message; see `runs.lifecycle.title`.

@@ -47,6 +47,14 @@ class Session(ABC):
         """Forget what no task wrote beside this checkpoint, but for answers to interrupts."""
 
     @abstractmethod
+    def remember(self, writer: Writer, namespace: str, checkpoint_id: str) -> None:
+        """Keep what is written beside this checkpoint, which another run made, until `roll_back` or the next run."""
+
+    @abstractmethod
+    def roll_back(self, writer: Writer) -> None:
+        """Delete the checkpoints that this one's run made, and bring back what was beside those that it found."""
+
+    @abstractmethod
     def drop_fence(self, thread_id: str) -> None:
         """Let nobody write to this thread any more."""
 

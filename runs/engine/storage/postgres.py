@@ -43,6 +43,59 @@ _DROP = """
 DELETE FROM checkpoint_writes
 WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s AND task_id = %s AND channel <> %s
 """
+# What runs that may still be rolled back found beside the checkpoints of others.
+_REMEMBERED = """
+CREATE TABLE IF NOT EXISTS remembered_checkpoints (
+    thread_id TEXT NOT NULL, run_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, checkpoint_id TEXT NOT NULL,
+    PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id)
+);
+DROP TABLE IF EXISTS remembered_writes;
+CREATE TABLE remembered_writes (LIKE checkpoint_writes);
+CREATE INDEX remembered_writes_of ON remembered_writes (thread_id)
+"""
+_OF_CHECKPOINT = "thread_id = %(thread)s AND checkpoint_ns = %(namespace)s AND checkpoint_id = %(checkpoint)s"
+_MADE = "metadata ->> 'run_id' = %(run)s"
+# Of another run: what it remembered is of no use any more.
+_FORGET_OTHERS = """
+WITH others AS (
+    DELETE FROM remembered_checkpoints WHERE thread_id = %(thread)s AND run_id <> %(run)s RETURNING 1
+)
+DELETE FROM remembered_writes WHERE thread_id = %(thread)s AND EXISTS (SELECT 1 FROM others)
+"""
+_REMEMBER = f"""
+WITH kept AS (
+    INSERT INTO remembered_checkpoints
+    SELECT %(thread)s, %(run)s, %(namespace)s, %(checkpoint)s
+    WHERE NOT EXISTS (SELECT 1 FROM checkpoints WHERE {_OF_CHECKPOINT} AND {_MADE})
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+INSERT INTO remembered_writes SELECT * FROM checkpoint_writes WHERE {_OF_CHECKPOINT} AND EXISTS (SELECT 1 FROM kept)
+"""
+_ROLL_BACK = (
+    f"""
+    DELETE FROM checkpoint_writes WHERE thread_id = %(thread)s AND (checkpoint_ns, checkpoint_id) IN (
+        SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %(thread)s AND {_MADE}
+        UNION ALL
+        SELECT checkpoint_ns, checkpoint_id FROM remembered_checkpoints
+        WHERE thread_id = %(thread)s AND run_id = %(run)s
+    )
+    """,
+    f"DELETE FROM checkpoints WHERE thread_id = %(thread)s AND {_MADE}",
+    """
+    INSERT INTO checkpoint_writes SELECT * FROM remembered_writes WHERE thread_id = %(thread)s AND EXISTS (
+        SELECT 1 FROM remembered_checkpoints WHERE thread_id = %(thread)s AND run_id = %(run)s
+    )
+    """,
+    """
+    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread)s AND NOT EXISTS (
+        SELECT 1 FROM checkpoints WHERE checkpoints.thread_id = checkpoint_blobs.thread_id
+        AND checkpoints.checkpoint_ns = checkpoint_blobs.checkpoint_ns
+        AND checkpoint -> 'channel_versions' ->> checkpoint_blobs.channel = checkpoint_blobs.version
+    )
+    """,
+    "DELETE FROM remembered_writes WHERE thread_id = %(thread)s",
+    "DELETE FROM remembered_checkpoints WHERE thread_id = %(thread)s",
+)
 _MADE_BY = {"checkpoint_migrations": PostgresSaver.MIGRATIONS, "store_migrations": PostgresStore.MIGRATIONS}
 _INT64 = range(-(2**63), 2**63)
 
@@ -73,6 +126,7 @@ class PostgresDatabase(Database):
                 time.sleep(0.1)
             PostgresSaver(connection).setup()  # type: ignore[arg-type]  # it makes its own cursors
             PostgresStore(connection).setup()  # type: ignore[arg-type]  # as well
+            connection.execute(_REMEMBERED)
 
     def asks_before(self, writer: Writer) -> bool:
         # A run's first attempt was claimed a moment ago; a later one may have slept before it got here.
@@ -86,7 +140,8 @@ class PostgresDatabase(Database):
 
 
 def _is_set_up(connection: Connection) -> bool:
-    return all(_is_made(connection, table, len(steps)) for table, steps in _MADE_BY.items())
+    made = all(_is_made(connection, table, len(steps)) for table, steps in _MADE_BY.items())
+    return made and _value(connection, "SELECT to_regclass('remembered_writes_of')") is not None
 
 
 def _is_made(connection: Connection, table: str, steps: int) -> bool:
@@ -210,8 +265,19 @@ class _PostgresSession(Session):
     def drop_updates(self, thread_id: str, checkpoint_id: str) -> None:
         self._connection.execute(_DROP, [thread_id, checkpoint_id, NULL_TASK_ID, RESUME])
 
+    def remember(self, writer: Writer, namespace: str, checkpoint_id: str) -> None:
+        about = {"thread": writer.thread_id, "run": writer.run_id, "namespace": namespace, "checkpoint": checkpoint_id}
+        for statement in (_FORGET_OTHERS, _REMEMBER):
+            self._connection.execute(statement, about)
+
+    def roll_back(self, writer: Writer) -> None:
+        for statement in _ROLL_BACK:
+            self._connection.execute(statement, {"thread": writer.thread_id, "run": writer.run_id})
+
     def drop_fence(self, thread_id: str) -> None:
-        """The rows that let somebody write went with the thread."""
+        # The rows that let somebody write went with the thread.
+        for table in ("remembered_writes", "remembered_checkpoints"):
+            self._connection.execute(f"DELETE FROM {table} WHERE thread_id = %s", [thread_id])
 
     def close(self) -> None:
         self._connection.close()

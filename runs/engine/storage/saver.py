@@ -25,7 +25,7 @@ from langgraph.checkpoint.base import (
 )
 
 from runs.engine.storage.database import Database, Session
-from runs.engine.storage.fence import WRITER_KEY, Writer
+from runs.engine.storage.fence import WRITER_KEY, StaleAttempt, Writer
 from runs.engine.storage.pen import CheckpointPen
 from runs.engine.storage.postgres import PostgresDatabase
 from runs.engine.storage.readers import Readers
@@ -47,6 +47,10 @@ class FencedSaver(BaseCheckpointSaver[str]):
         self._database = database
         self.pen = CheckpointPen(database)
         self._readers = Readers(database)
+        #: The checkpoints that each run's writer has made, or found and noted.
+        self._known: dict[Writer, set[tuple[str, str]]] = {}
+        #: Writers whose runs were rolled back: threads of theirs may still be about.
+        self._undone: set[Writer] = set()
         #: Writers that found their thread without a checkpoint, and have written none yet.
         self._first: dict[str, Writer] = {}
 
@@ -76,6 +80,18 @@ class FencedSaver(BaseCheckpointSaver[str]):
                 session.drop_updates(writer.thread_id, latest.checkpoint["id"])
 
         await asyncio.wrap_future(self.pen.submit(drop, writer=writer))
+
+    async def roll_back(self, writer: Writer) -> None:
+        """Undo all that the run of `writer` did to its thread's checkpoints; it writes nothing any more.
+
+        Doing it again changes nothing. Raises StaleAttempt.
+        """
+        self._undone.add(writer)
+        await asyncio.wrap_future(self.pen.submit(lambda session: session.roll_back(writer), writer=writer))
+
+    def forget(self, writer: Writer) -> None:
+        """Its run has left this engine."""
+        self._known.pop(writer, None)
 
     async def purge(self, thread_id: str) -> None:
         """Delete everything of a thread, its fence too: nobody may write to it any more."""
@@ -169,8 +185,10 @@ class FencedSaver(BaseCheckpointSaver[str]):
         self._readers.close()
 
     def _put(self, config: RunnableConfig, *args: Any) -> Future[RunnableConfig]:
-        writer = Writer(*config["configurable"][WRITER_KEY])
+        writer = self._writer(config)
         self._first.pop(writer.thread_id, None)
+        checkpoint: Checkpoint = args[0]
+        self._is_known(writer, config, checkpoint["id"])
 
         def put(session: Session) -> RunnableConfig:
             return self._with_serde(session.saver).put(_place(config), *args)
@@ -178,10 +196,33 @@ class FencedSaver(BaseCheckpointSaver[str]):
         return self.pen.submit(put, writer=writer)
 
     def _put_writes(self, config: RunnableConfig, *args: Any) -> Future[None]:
+        writer = self._writer(config)
+        namespace, checkpoint_id = config["configurable"]["checkpoint_ns"], config["configurable"]["checkpoint_id"]
+        is_known = self._is_known(writer, config, checkpoint_id)
+
         def put_writes(session: Session) -> None:
+            if not is_known:
+                session.remember(writer, namespace, checkpoint_id)
             self._with_serde(session.saver).put_writes(config, *args)
 
-        return self.pen.submit(put_writes, writer=Writer(*config["configurable"][WRITER_KEY]))
+        return self.pen.submit(put_writes, writer=writer)
+
+    def _writer(self, config: RunnableConfig) -> Writer:
+        writer = Writer(*config["configurable"][WRITER_KEY])
+        if writer in self._undone:
+            raise StaleAttempt
+        return writer
+
+    def _is_known(self, writer: Writer, config: RunnableConfig, checkpoint_id: str) -> bool:
+        """Whether a run has made or noted this checkpoint before; from now on it has."""
+        if not writer.run_id:
+            return True
+        known = self._known.setdefault(writer, set())
+        place = (config["configurable"].get("checkpoint_ns", ""), checkpoint_id)
+        if place in known:
+            return True
+        known.add(place)
+        return False
 
     def _with_serde(self, saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
         # LangGraph copies this saver to tell it which classes a graph's checkpoints may hold; the store must know too.

@@ -33,6 +33,17 @@ _FENCE = "SELECT thread_id, position, attempt FROM fences WHERE thread_id IN ({p
 _DROP = """
 DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ? AND task_id = ? AND channel <> ?
 """
+# What runs that may still be rolled back found beside the checkpoints of others; copies have the columns of `writes`.
+_REMEMBERED = """
+CREATE TABLE IF NOT EXISTS remembered (
+    thread_id TEXT NOT NULL, run_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, checkpoint_id TEXT NOT NULL,
+    PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id)
+)
+"""
+_REMEMBERED_WRITES = "CREATE TABLE IF NOT EXISTS remembered_writes AS SELECT * FROM writes WHERE FALSE"
+_REMEMBERED_INDEX = "CREATE INDEX IF NOT EXISTS remembered_writes_of ON remembered_writes (thread_id)"
+_OF_CHECKPOINT = "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
+_MADE = "json_extract(CAST(metadata AS TEXT), '$.run_id') = ?"
 
 
 class SqliteDatabase(Database):
@@ -55,7 +66,10 @@ class SqliteDatabase(Database):
         with self._alone(), closing(self._connection()) as connection:
             SqliteSaver(connection).setup()
             SqliteStore(connection).setup()
-            connection.execute(_FENCES)
+            if _columns(connection, "remembered_writes") != _columns(connection, "writes"):
+                connection.execute("DROP TABLE IF EXISTS remembered_writes")
+            for statement in (_FENCES, _REMEMBERED, _REMEMBERED_WRITES, _REMEMBERED_INDEX):
+                connection.execute(statement)
 
     def asks_before(self, writer: Writer) -> bool:
         return True
@@ -77,6 +91,10 @@ class SqliteDatabase(Database):
             with contextlib.suppress(FileExistsError):
                 self._path.touch(mode=0o600, exist_ok=False)
             yield
+
+
+def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
+    return [name for (name,) in connection.execute("SELECT name FROM pragma_table_info(?)", [table])]
 
 
 class _Saver(SqliteSaver):
@@ -139,8 +157,40 @@ class _SqliteSession(Session):
     def drop_updates(self, thread_id: str, checkpoint_id: str) -> None:
         self._connection.execute(_DROP, (thread_id, checkpoint_id, NULL_TASK_ID, RESUME))
 
+    def remember(self, writer: Writer, namespace: str, checkpoint_id: str) -> None:
+        execute = self._connection.execute
+        place = (writer.thread_id, namespace, checkpoint_id)
+        if execute(f"SELECT 1 FROM checkpoints WHERE {_OF_CHECKPOINT} AND {_MADE}", (*place, writer.run_id)).fetchone():
+            return
+        runs = {run_id for (run_id,) in execute("SELECT run_id FROM remembered WHERE thread_id = ?", place[:1])}
+        if runs - {writer.run_id}:
+            self._forget(writer.thread_id)
+        kept = execute("INSERT OR IGNORE INTO remembered VALUES (?, ?, ?, ?)", (place[0], writer.run_id, *place[1:]))
+        if kept.rowcount:
+            execute(f"INSERT INTO remembered_writes SELECT * FROM writes WHERE {_OF_CHECKPOINT}", place)
+
+    def roll_back(self, writer: Writer) -> None:
+        execute = self._connection.execute
+        place = (writer.thread_id, writer.run_id)
+        made = f"SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = ? AND {_MADE}"
+        found = "SELECT checkpoint_ns, checkpoint_id FROM remembered WHERE thread_id = ? AND run_id = ?"
+        for which in (made, found):
+            execute(
+                f"DELETE FROM writes WHERE thread_id = ? AND (checkpoint_ns, checkpoint_id) IN ({which})",
+                (writer.thread_id, *place),
+            )
+        execute(f"DELETE FROM checkpoints WHERE thread_id = ? AND {_MADE}", place)
+        if execute("SELECT 1 FROM remembered WHERE thread_id = ? AND run_id = ?", place).fetchone():
+            execute("INSERT INTO writes SELECT * FROM remembered_writes WHERE thread_id = ?", place[:1])
+        self._forget(writer.thread_id)
+
+    def _forget(self, thread_id: str) -> None:
+        for table in ("remembered", "remembered_writes"):
+            self._connection.execute(f"DELETE FROM {table} WHERE thread_id = ?", (thread_id,))
+
     def drop_fence(self, thread_id: str) -> None:
         self._connection.execute("DELETE FROM fences WHERE thread_id = ?", (thread_id,))
+        self._forget(thread_id)
 
     def close(self) -> None:
         self._connection.close()
