@@ -9,6 +9,7 @@ from rest_framework.request import Request
 from accounts.permissions import lacking
 from accounts.tenancy import Tenant
 from runs.exceptions import Invalid
+from runs.states import CancelAction
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -64,3 +65,9 @@ def choice(request: Request, name: str, choices: frozenset[str]) -> str | None:
     if value is not None and value not in choices:
         raise Invalid(("query", name), f"must be one of {', '.join(sorted(choices))}")
     return value
+
+
+def action_of(request: Request) -> CancelAction | None:
+    """How a run is to be cancelled; None: it is not, as never by a HEAD."""
+    action = choice(request, "action", frozenset(CancelAction.values))
+    return CancelAction(action) if action and request.method != "HEAD" else None

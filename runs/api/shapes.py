@@ -50,6 +50,7 @@ def run_fields(run: Run) -> dict[str, Any]:
         "status": run.status,
         "kwargs": run.kwargs,
         "multitask_strategy": run.multitask_strategy,
+        "follow_up_to_run_id": str(run.follow_up_to_run_id) if run.follow_up_to_run_id else None,
         "error": run.error,
         "created_at": _time(run.created_at),
         "updated_at": _time(run.updated_at),

@@ -3,7 +3,8 @@
 from django.urls import path
 
 from runs.api.assistants import AssistantViewSet
-from runs.api.runs import RunViewSet, StatelessRunViewSet
+from runs.api.creation import AllRunsViewSet, ThreadRunsViewSet
+from runs.api.runs import RunByIdViewSet, RunViewSet
 from runs.api.threads import StateViewSet, ThreadViewSet
 
 urlpatterns = [
@@ -20,9 +21,9 @@ urlpatterns = [
     path("threads/<str:thread_id>/state/checkpoint", StateViewSet.as_view({"post": "by_checkpoint"})),
     path("threads/<str:thread_id>/state/<str:checkpoint_id>", StateViewSet.as_view({"get": "at_checkpoint"})),
     path("threads/<str:thread_id>/history", StateViewSet.as_view({"get": "history", "post": "history"})),
-    path("threads/<str:thread_id>/runs", RunViewSet.as_view({"post": "create", "get": "list"})),
-    path("threads/<str:thread_id>/runs/stream", RunViewSet.as_view({"post": "stream"})),
-    path("threads/<str:thread_id>/runs/wait", RunViewSet.as_view({"post": "wait"})),
+    path("threads/<str:thread_id>/runs", ThreadRunsViewSet.as_view({"post": "create", "get": "list"})),
+    path("threads/<str:thread_id>/runs/stream", ThreadRunsViewSet.as_view({"post": "stream"})),
+    path("threads/<str:thread_id>/runs/wait", ThreadRunsViewSet.as_view({"post": "wait"})),
     path(
         "threads/<str:thread_id>/runs/<str:run_id>",
         RunViewSet.as_view({"get": "retrieve", "delete": "destroy"}),
@@ -33,7 +34,13 @@ urlpatterns = [
         RunViewSet.as_view({"get": "join_stream", "post": "join_stream"}),
     ),
     path("threads/<str:thread_id>/runs/<str:run_id>/cancel", RunViewSet.as_view({"post": "cancel"})),
-    path("runs", StatelessRunViewSet.as_view({"post": "create"})),
-    path("runs/stream", StatelessRunViewSet.as_view({"post": "stream"})),
-    path("runs/wait", StatelessRunViewSet.as_view({"post": "wait"})),
+    path("runs", AllRunsViewSet.as_view({"post": "create"})),
+    path("runs/stream", AllRunsViewSet.as_view({"post": "stream"})),
+    path("runs/wait", AllRunsViewSet.as_view({"post": "wait"})),
+    path("runs/batch", AllRunsViewSet.as_view({"post": "batch"})),
+    path("runs/cancel", AllRunsViewSet.as_view({"post": "cancel_many"})),
+    path("runs/<str:run_id>", RunByIdViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
+    path("runs/<str:run_id>/join", RunByIdViewSet.as_view({"get": "join"})),
+    path("runs/<str:run_id>/stream", RunByIdViewSet.as_view({"get": "join_stream", "post": "join_stream"})),
+    path("runs/<str:run_id>/cancel", RunByIdViewSet.as_view({"post": "cancel"})),
 ]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 current_run: ContextVar[uuid.UUID | None] = ContextVar("current_run", default=None)
 
 _MAX_MESSAGE = 2000
+_INTERRUPT_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class Reason(StrEnum):
@@ -57,6 +59,13 @@ class Ended(StrEnum):
 
 class CheckpointNotFound(Exception):
     """The thread has no checkpoint with this id."""
+
+    def __init__(self) -> None:
+        super().__init__(self.__doc__)
+
+
+class UnknownInterruptError(Exception):
+    """The answer is to an interrupt that does not wait."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
@@ -169,6 +178,8 @@ class Execution:
                     return await self._conclude(graph, config)
             elif not await self._finds_its_start(config):
                 raise CheckpointNotFound
+            elif kwargs.get("strict_resume"):
+                await self._demand_interrupts(graph, config)
             given = None if resumes else command_of(kwargs["command"]) or kwargs["input"]
             async for namespace, source, emitted in self._stream(graph, given, config):
                 self._emission.take(namespace, source, emitted)
@@ -179,6 +190,18 @@ class Execution:
         """Whether an earlier attempt has got as far as a checkpoint, from which to go on without an input."""
         latest = await self._saver.aget_tuple({"configurable": {"thread_id": self.attempt.thread_id}})
         return latest is not None and latest.metadata.get("run_id") == str(self.attempt.run_id)
+
+    async def _demand_interrupts(self, graph: AnyGraph, config: RunnableConfig) -> None:
+        """Raise UnknownInterruptError when the command answers an interrupt that does not wait."""
+        answer = (self.attempt.kwargs["command"] or {}).get("resume")
+        if answer is None:
+            return
+        snapshot = await graph.aget_state(config)
+        waiting = {interrupt.id for task in snapshot.tasks for interrupt in task.interrupts}
+        # LangGraph takes an object for answers by their interrupts' ids if all its keys look like such.
+        answered = set(answer) if isinstance(answer, dict) and all(map(_INTERRUPT_ID.fullmatch, answer)) else set()
+        if not waiting or answered - waiting:
+            raise UnknownInterruptError
 
     async def _finds_its_start(self, config: RunnableConfig) -> bool:
         """Whether the checkpoint that the run is to start from is there; LangGraph would start from nothing."""

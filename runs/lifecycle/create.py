@@ -32,6 +32,7 @@ class Place:
     last_seq: int = 0
     last_position: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
+    settled_status: str = ThreadStatus.IDLE
     #: Whether a run of it is active.
     busy: bool = False
 
@@ -47,6 +48,8 @@ class NewRun:
     kwargs: dict[str, Any]
     metadata: dict[str, Any]
     not_before: datetime | None = None
+    follow_up_to_run_id: uuid.UUID | None = None
+    webhook: str = ""
 
 
 #: How a strategy ends the active runs.
@@ -73,8 +76,9 @@ WHERE thread_id = %s
 """
 _INSERT_RUN = """
 INSERT INTO runs_run (run_id, thread_id, organization_id, owner_id, assistant_id, graph_id, status, kwargs, metadata,
-    multitask_strategy, position, after_seq, not_before, attempt, crashes, host, cancel_action, created_at, updated_at)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, 0, '', '', %s, %s)
+    multitask_strategy, position, after_seq, not_before, follow_up_to_run_id, webhook, attempt, crashes, host,
+    cancel_action, created_at, updated_at)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, 0, 0, '', '', %s, %s)
 """
 
 
@@ -201,6 +205,8 @@ def _run(place: Place, new: NewRun) -> Run:
         position=place.last_position + 1,
         after_seq=_last_seq(place, new.strategy),
         not_before=new.not_before,
+        follow_up_to_run_id=new.follow_up_to_run_id,
+        webhook=new.webhook,
         created_at=now,
         updated_at=now,
     )
@@ -208,7 +214,9 @@ def _run(place: Place, new: NewRun) -> Run:
 
 def _insert_run(run: Run) -> None:
     now = adapted_time(run.created_at)
-    run_id, *others = _adapted(run, "run_id", "organization_id", "owner_id", "assistant_id")
+    follow_up_to, run_id, *others = _adapted(
+        run, "follow_up_to_run_id", "run_id", "organization_id", "owner_id", "assistant_id"
+    )
     with connection.cursor() as cursor:
         cursor.execute(
             _INSERT_RUN,
@@ -224,6 +232,8 @@ def _insert_run(run: Run) -> None:
                 run.position,
                 run.after_seq,
                 run.not_before and adapted_time(run.not_before),
+                follow_up_to,
+                run.webhook,
                 *(now, now),
             ],
         )

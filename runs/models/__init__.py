@@ -3,7 +3,8 @@
 from runs.models.assistant import Assistant, Graph
 from runs.models.event import EventChunk
 from runs.models.message import Message
+from runs.models.once import CreatedOnce
 from runs.models.run import Run
 from runs.models.thread import Purge, Thread
 
-__all__ = ["Assistant", "EventChunk", "Graph", "Message", "Purge", "Run", "Thread"]
+__all__ = ["Assistant", "CreatedOnce", "EventChunk", "Graph", "Message", "Purge", "Run", "Thread"]

@@ -54,6 +54,16 @@ def get_history(tenant: Tenant, thread_id: str, query: HistoryQuery) -> bytes:
     )
 
 
+def demand_checkpoint(tenant: Tenant, thread_id: str, configurable: dict[str, Any]) -> None:
+    """Raise NotFound unless the thread has the checkpoint that `configurable` names, if it names one."""
+    if not configurable.get("checkpoint_id"):
+        return
+    thread = get_thread(tenant, thread_id)
+    named = {key: configurable.get(key) or "" for key in ("checkpoint_id", "checkpoint_ns")}
+    if orjson.loads(_ask("has_checkpoint", tenant, thread, checkpoint=named)) is not True:
+        raise NotFound(NOT_FOUND)
+
+
 def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str, Any]:
     """Write values as if a node had; answers the new checkpoint.
 

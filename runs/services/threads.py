@@ -25,7 +25,8 @@ _place = Prepared(
         Thread.objects.for_tenant(Tenant(organization_id, user_id, frozenset()))
         .filter(pk=thread_id)
         .values_list(
-            "last_seq", "last_position", "metadata", Exists(Run.objects.filter(thread=OuterRef("pk")).active())
+            *("last_seq", "last_position", "metadata", "settled_status"),
+            Exists(Run.objects.filter(thread=OuterRef("pk")).active()),
         )
     ),
     organization_id=uuid.UUID(int=1),
@@ -50,8 +51,15 @@ def hold_thread(tenant: Tenant, thread_id: str) -> Place:
     row = _place.first(organization_id=tenant.organization_id, user_id=tenant.user_id, thread_id=thread_id)
     if row is None:
         raise NotFound(NOT_FOUND)
-    last_seq, last_position, metadata, busy = row
-    return Place(thread_id=thread_id, last_seq=last_seq, last_position=last_position, metadata=metadata, busy=busy)
+    last_seq, last_position, metadata, settled_status, busy = row
+    return Place(
+        thread_id=thread_id,
+        last_seq=last_seq,
+        last_position=last_position,
+        metadata=metadata,
+        settled_status=settled_status,
+        busy=busy,
+    )
 
 
 def create_thread(tenant: Tenant, body: ThreadCreate) -> Thread:

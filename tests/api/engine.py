@@ -32,6 +32,7 @@ class FakeEngine:
         self.questions: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, Any] = {
             "state": STATE,
+            "has_checkpoint": True,
             "history": [STATE],
             "update": {"state": STATE, "checkpoint": CHECKPOINT},
         }

@@ -52,6 +52,15 @@ ROUTES = [
     Route("POST", "runs", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
     Route("POST", "runs/stream", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
     Route("POST", "runs/wait", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
+    Route("POST", "runs/batch", "runs:create", [RUN | {"thread_id": "{thread_id}"}]),
+    Route("POST", "runs/cancel", "runs:cancel", {"run_ids": ["{run_id}"]}, shared=204),
+    Route("GET", "runs/{run_id}", "runs:read"),
+    Route("DELETE", "runs/{run_id}", "runs:cancel", shared=204),
+    Route("GET", "runs/{run_id}/join", "runs:read"),
+    Route("GET", "runs/{run_id}/stream", "runs:read"),
+    Route("POST", "runs/{run_id}/stream", "runs:read"),
+    # The run has ended.
+    Route("POST", "runs/{run_id}/cancel", "runs:cancel", shared=409),
 ]
 
 PREFIXES = ("/", "/api/")
@@ -62,13 +71,21 @@ def title(route: Route) -> str:
 
 
 def send(client: APIClient, route: Route, ids: dict[str, str], prefix: str = "/") -> Any:
-    body = {key: value.format(**ids) if isinstance(value, str) else value for key, value in (route.body or {}).items()}
+    body = _filled(route.body or {}, ids)
     return client.generic(
         route.method,
         prefix + route.path.format(**ids),
         orjson.dumps(body) if route.body is not None else b"",
         content_type="application/json" if route.body is not None else "",
     )
+
+
+def _filled(body: Any, ids: dict[str, str]) -> Any:
+    if isinstance(body, dict):
+        return {key: _filled(value, ids) for key, value in body.items()}
+    if isinstance(body, list):
+        return [_filled(value, ids) for value in body]
+    return body.format(**ids) if isinstance(body, str) else body
 
 
 def bytes_of(response: Any) -> bytes:

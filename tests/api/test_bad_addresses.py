@@ -150,7 +150,7 @@ def test_a_cursor_may_lie_anywhere(client, alice, cursor):
         "/threads/x/",
         "/Threads",
         "/api/api/threads",
-        "/runs/x",
+        "/runs/x/y",
         "/nowhere",
         "/api/",
     ],

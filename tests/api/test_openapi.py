@@ -33,6 +33,10 @@ def test_it_is_open_to_everybody(schema):
     assert schema["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
 
 
+def component(schema, reference):
+    return schema["components"]["schemas"][reference["$ref"].rpartition("/")[2]]
+
+
 @pytest.mark.parametrize("route", ROUTES, ids=title)
 def test_every_route_is_described(schema, route):
     operation = schema["paths"][f"/{route.path}"][route.method.lower()]
@@ -42,9 +46,10 @@ def test_every_route_is_described(schema, route):
     assert any(status.startswith("2") for status in operation["responses"])
     if route.method in ("POST", "PATCH"):
         (media_type,) = operation["requestBody"]["content"]
-        name = operation["requestBody"]["content"][media_type]["schema"]["$ref"].rpartition("/")[2]
+        taken = component(schema, operation["requestBody"]["content"][media_type]["schema"])
         assert media_type == "application/json"
-        assert schema["components"]["schemas"][name]["additionalProperties"] is False
+        taken = component(schema, taken["items"]) if taken["type"] == "array" else taken
+        assert taken["additionalProperties"] is False
         assert {"400", "413", "415", "422"} <= set(operation["responses"])
     if "{thread_id}" in route.path:
         assert "404" in operation["responses"]

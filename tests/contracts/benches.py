@@ -52,6 +52,10 @@ class Bench(ABC):
         """How many checkpoints and writes there are."""
 
     @abstractmethod
+    def contents(self) -> list[str]:
+        """All that is kept of checkpoints."""
+
+    @abstractmethod
     def another_claims(self, later: Writer) -> contextlib.AbstractContextManager[None]:
         """Another process is about to let `later` write; it has at the end of the block."""
 
@@ -83,6 +87,11 @@ class SqliteBench(Bench):
                 connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("checkpoints", "writes")
             ]
         return dict(zip(("checkpoints", "writes"), counted, strict=True))
+
+    def contents(self) -> list[str]:
+        with closing(sqlite3.connect(self.path)) as connection:
+            tables = ("checkpoints", "writes")
+            return sorted(repr(row) for table in tables for row in connection.execute(f"SELECT * FROM {table}"))
 
     @contextlib.contextmanager
     def another_claims(self, later: Writer) -> Iterator[None]:
@@ -127,6 +136,11 @@ class PostgresBench(Bench):
                 name: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0]
                 for name, table in (("checkpoints", "checkpoints"), ("writes", "checkpoint_writes"))
             }
+
+    def contents(self) -> list[str]:
+        with self._connection() as connection:
+            tables = ("checkpoints", "checkpoint_writes", "checkpoint_blobs")
+            return sorted(repr(row) for table in tables for row in connection.execute(f"SELECT * FROM {table}"))
 
     @contextlib.contextmanager
     def another_claims(self, later: Writer) -> Iterator[None]:

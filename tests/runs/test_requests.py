@@ -45,6 +45,9 @@ def test_the_shortest_run_has_the_defaults_of_the_server() -> None:
         {"stream_mode": "messages-tuple", "stream_subgraphs": True, "stream_resumable": False},
         {"stream_mode": []},
         {"on_disconnect": "continue", "on_completion": "delete", "if_not_exists": "reject"},
+        {"assistant_id": None},
+        {"follow_up_to_run_id": "01a1f9a6-7046-7383-9593-130c0ce2fed6", "strict_resume": True},
+        {"webhook": "https://example.org/hook", "feedback_keys": ["score"]},
         {"after_seconds": 0},
         {"after_seconds": 1.5},
         {"durability": "exit", "checkpoint_during": False},
@@ -58,7 +61,11 @@ def test_what_a_run_may_ask_for(field: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("field", "loc"),
     [
-        ({"assistant_id": None}, ("assistant_id",)),
+        ({"follow_up_to_run_id": "x"}, ("follow_up_to_run_id",)),
+        ({"webhook": ""}, ("webhook",)),
+        ({"webhook": "h" * 2049}, ("webhook",)),
+        ({"feedback_keys": [""]}, "feedback_keys"),
+        ({"feedback_keys": ["key"] * 51}, "feedback_keys"),
         ({"assistant_id": ""}, ("assistant_id",)),
         ({"assistant_id": "a" * 65}, ("assistant_id",)),
         ({"assistant_id": 1}, ("assistant_id",)),

@@ -6,6 +6,7 @@ The shapes are made in `runs.api.shapes`; here they are only described, and test
 from runs.api.schema.assistants import Assistant, Assistants
 from runs.api.schema.base import Shape
 from runs.api.schema.operations import (
+    ACTION,
     CANCEL,
     CURSOR,
     EMPTY,
@@ -14,6 +15,7 @@ from runs.api.schema.operations import (
     LIMIT,
     MINIMAL,
     OFFSET,
+    ONCE,
     PAGES,
     PLACE,
     SELECT,
@@ -27,6 +29,7 @@ from runs.api.schema.runs import Run, Runs
 from runs.api.schema.threads import StateWritten, Thread, Threads, ThreadState, ThreadStates
 
 __all__ = [
+    "ACTION",
     "CANCEL",
     "CURSOR",
     "EMPTY",
@@ -35,6 +38,7 @@ __all__ = [
     "LIMIT",
     "MINIMAL",
     "OFFSET",
+    "ONCE",
     "PAGES",
     "PLACE",
     "SELECT",

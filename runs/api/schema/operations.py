@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from pydantic import RootModel
 
 from runs.api.schema.base import Problem
 from runs.api.schema.runs import Outcome, Run
@@ -58,8 +59,9 @@ SELECT = OpenApiParameter(
 STATUS = OpenApiParameter("status", str, enum=RunStatus.values)
 SUBGRAPHS = OpenApiParameter("subgraphs", bool, description="With the states of subgraphs in `tasks`.")
 LEAVING = OpenApiParameter("cancel_on_disconnect", bool, description="Cancel the run when its last reader leaves.")
+ACTION = OpenApiParameter("action", str, enum=CancelAction.values, description="How to cancel.")
 CANCEL = [
-    OpenApiParameter("action", str, enum=CancelAction.values, description="How to cancel the run."),
+    ACTION,
     OpenApiParameter("wait", bool, description="Answer when the run has ended, with 204."),
 ]
 CURSOR = [
@@ -76,6 +78,12 @@ CURSOR = [
         description="Modes to show; those of the run without it.",
     ),
 ]
+ONCE = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="The same key with the same body within 24 hours makes nothing new and is answered with what it made.",
+)
 MINIMAL = OpenApiParameter(
     "Prefer", str, OpenApiParameter.HEADER, description="`return=minimal`: an empty answer, 204."
 )
@@ -86,7 +94,7 @@ def operation(
     summary: str,
     *,
     answers: Answers,
-    body: type[Body] | None = None,
+    body: type[Body] | type[RootModel[Any]] | None = None,
     parameters: Sequence[OpenApiParameter] = (),
     refusals: Sequence[int] = (),
     method: str | None = None,

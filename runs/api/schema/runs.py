@@ -17,6 +17,7 @@ class Run(Shape):
     status: RunStatus
     kwargs: Json
     multitask_strategy: MultitaskStrategy
+    follow_up_to_run_id: UUID | None
     error: Json | None
     created_at: AwareDatetime
     updated_at: AwareDatetime

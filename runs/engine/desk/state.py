@@ -111,4 +111,14 @@ def _task(task: PregelTask) -> dict[str, Any]:
     }
 
 
-ANSWERS: dict[str, Answer] = {"state": state, "history": history, "update": update, "purge": purge}
+async def has_checkpoint(means: Means, params: Params) -> bool:
+    return await means.saver.aget_tuple(_config(params)) is not None
+
+
+ANSWERS: dict[str, Answer] = {
+    "state": state,
+    "has_checkpoint": has_checkpoint,
+    "history": history,
+    "update": update,
+    "purge": purge,
+}

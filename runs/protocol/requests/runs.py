@@ -2,9 +2,9 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, RootModel, StringConstraints, field_validator, model_validator
 
-from runs.protocol.requests.base import Body, CheckpointBody, ConfigBody, Json
+from runs.protocol.requests.base import Body, CheckpointBody, ConfigBody, Json, check_thread_id, check_uuid
 from runs.states import MultitaskStrategy
 
 StreamMode = Literal[
@@ -12,6 +12,9 @@ StreamMode = Literal[
 ]
 #: Lists without a bound stop at the first wrong item: a million complaints would take seconds to make.
 NodeNames = Literal["*"] | Annotated[list[Annotated[str, StringConstraints(max_length=255)]], Field(fail_fast=True)]
+
+
+FeedbackKey = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
 class Send(Body):
@@ -34,7 +37,8 @@ class CommandBody(Body):
 class RunRequest(Body):
     """A run, on a thread or stateless."""
 
-    assistant_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    assistant_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+    follow_up_to_run_id: str | None = None
     input: Any = None
     command: CommandBody | None = None
     metadata: Json | None = None
@@ -44,6 +48,8 @@ class RunRequest(Body):
     checkpoint: CheckpointBody | None = None
     interrupt_before: NodeNames | None = None
     interrupt_after: NodeNames | None = None
+    webhook: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    feedback_keys: Annotated[list[FeedbackKey], Field(max_length=50, fail_fast=True)] | None = None
     stream_mode: StreamMode | Annotated[list[StreamMode], Field(max_length=16)] | None = None
     stream_subgraphs: bool | None = None
     stream_resumable: bool | None = None
@@ -54,6 +60,9 @@ class RunRequest(Body):
     after_seconds: Annotated[float, Field(ge=0, le=366 * 24 * 3600)] | None = None
     durability: Literal["sync", "async", "exit"] | None = None
     checkpoint_during: bool | None = None
+    strict_resume: bool | None = None
+
+    _follow_up = field_validator("follow_up_to_run_id")(check_uuid)
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
@@ -76,3 +85,29 @@ class RunRequest(Body):
     @property
     def strategy(self) -> MultitaskStrategy | None:
         return MultitaskStrategy(self.multitask_strategy) if self.multitask_strategy else None
+
+
+class BatchItem(RunRequest):
+    """One run of a batch: on this thread, or stateless."""
+
+    thread_id: str | None = None
+
+    _thread_id = field_validator("thread_id")(check_thread_id)
+
+
+class Batch(RootModel[Annotated[list[BatchItem], Field(min_length=1, max_length=100, fail_fast=True)]]):
+    """Runs that are created together."""
+
+
+class CancelMany(Body):
+    """Runs by their ids, perhaps of one thread, or by their status."""
+
+    thread_id: str | None = Field(default=None, max_length=64)
+    run_ids: Annotated[list[str], Field(min_length=1, max_length=100, fail_fast=True)] | None = None
+    status: Literal["pending", "running", "all"] | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.run_ids is None) == (self.status is None):
+            raise ValueError("needs either 'run_ids' or 'status'")
+        return self

@@ -1,0 +1,28 @@
+"""The Idempotency-Key of a request."""
+
+import hashlib
+
+import orjson
+from rest_framework.request import Request
+
+from runs.api.base import prefix_of
+from runs.exceptions import Invalid
+from runs.services.once import Once
+
+_MAX_KEY = 255
+
+
+def once_of(request: Request) -> Once | None:
+    """What the request is to be recognised by when it is sent again; None without a key. Raises Invalid."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    key = key.strip()
+    if not (key and len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+        raise Invalid(("header", "Idempotency-Key"), f"must be 1 to {_MAX_KEY} printable characters of ASCII")
+    route = request.path.removeprefix(prefix_of(request))
+    return Once(_digest(f"{route}\0{key}".encode()), _digest(orjson.dumps(request.data, option=orjson.OPT_SORT_KEYS)))
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

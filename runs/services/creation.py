@@ -1,0 +1,129 @@
+"""Runs: created."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.db import IntegrityError, transaction
+
+from accounts.tenancy import Tenant
+from runs import lifecycle
+from runs.exceptions import Conflict, Invalid, NotFound
+from runs.identifiers import is_thread_id, new_id
+from runs.lifecycle import NewRun, Place, ThreadBusy
+from runs.models import Run
+from runs.protocol.requests.runs import BatchItem, RunRequest
+from runs.requested import requested_run
+from runs.services.assistants import runnable_assistant
+from runs.services.once import Once, create_once
+from runs.services.state import demand_checkpoint
+from runs.services.threads import NOT_FOUND as THREAD_NOT_FOUND
+from runs.services.threads import hold_thread, new_place
+from runs.states import ThreadStatus
+
+_THREAD_ID = ("body", "config", "configurable", "thread_id")
+
+
+def create_run(tenant: Tenant, thread_id: str, body: RunRequest, once: Once | None = None) -> Run:
+    """A run on a thread, which is made when it does not exist and the request allows that.
+
+    Raises NotFound, Invalid, Unavailable, and Conflict when the thread is busy and the strategy is to reject, or when
+    it is resumed and waits for nothing.
+    """
+    return _create_all(tenant, [_on_thread(tenant, thread_id, body)], once)[0]
+
+
+def create_stateless_run(tenant: Tenant, body: RunRequest, once: Once | None = None) -> Run:
+    """A run on a thread of its own, or on the one in `config.configurable.thread_id`. Raises as `create_run`."""
+    return _create_all(tenant, [_stateless(tenant, body)], once)[0]
+
+
+def create_batch(tenant: Tenant, items: Sequence[BatchItem], once: Once | None = None) -> Sequence[Run]:
+    """All of these runs, or none. Raises as `create_run`."""
+    asked = [_on_thread(tenant, item.thread_id, item) if item.thread_id else _stateless(tenant, item) for item in items]
+    return _create_all(tenant, asked, once)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A run that can be created, as far as can be seen without holding its thread."""
+
+    new: NewRun
+    thread_id: str
+    #: The thread's id was made for it.
+    fresh: bool = False
+    temporary: bool = False
+    #: Whether the thread may be made.
+    create: bool = True
+
+
+def _on_thread(tenant: Tenant, thread_id: str, body: RunRequest) -> _Asked:
+    if not is_thread_id(thread_id):
+        raise NotFound(THREAD_NOT_FOUND)
+    if body.configurable.get("thread_id") not in (None, thread_id):
+        raise Invalid(_THREAD_ID, "is not the thread of this address")
+    if body.on_completion is not None:
+        raise Invalid(("body", "on_completion"), "is an option of stateless runs")
+    create = (body.if_not_exists or settings.DEFAULT_IF_NOT_EXISTS) == "create"
+    return _Asked(_requested(tenant, thread_id, body), thread_id, create=create)
+
+
+def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
+    named = body.configurable.get("thread_id")
+    if named is not None and not is_thread_id(named):
+        raise Invalid(_THREAD_ID, "must be a UUID, or 1 to 64 letters, digits, '_' and '-'")
+    if named is not None:
+        return _Asked(_requested(tenant, named, body), named)
+    thread_id = str(new_id())
+    temporary = (body.on_completion or settings.DEFAULT_ON_COMPLETION) == "delete"
+    new = _requested(tenant, thread_id, body, temporary=temporary)
+    return _Asked(new, thread_id, fresh=True, temporary=temporary)
+
+
+def _requested(tenant: Tenant, thread_id: str, body: RunRequest, *, temporary: bool = False) -> NewRun:
+    assistant = runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT)
+    new = requested_run(tenant, assistant, thread_id, body, temporary=temporary)
+    demand_checkpoint(tenant, thread_id, new.kwargs["config"]["configurable"])
+    return new
+
+
+def _create_all(tenant: Tenant, asked: Sequence[_Asked], once: Once | None) -> Sequence[Run]:
+    def create() -> Sequence[Run]:
+        if len(asked) > 1:
+            lifecycle.lock_threads({each.thread_id for each in asked if not each.fresh})
+        return [_create(tenant, each) for each in asked]
+
+    return create_once(tenant, once, create)
+
+
+def _create(tenant: Tenant, asked: _Asked) -> Run:
+    if asked.fresh:
+        _demand_answer(Place(thread_id=asked.thread_id), asked.new)
+        return lifecycle.add_thread_with_run(asked.thread_id, asked.new, temporary=asked.temporary)
+    place = _place(tenant, asked.thread_id, create=asked.create)
+    _demand_answer(place, asked.new)
+    try:
+        return lifecycle.add_run(place, asked.new)
+    except ThreadBusy as exc:
+        raise Conflict(str(exc)) from exc
+
+
+def _demand_answer(place: Place, new: NewRun) -> None:
+    """Raise Conflict when the run does nothing but resume a thread that waits for nothing."""
+    command = new.kwargs["command"]
+    if command and set(command) == {"resume"} and not place.busy and place.settled_status == ThreadStatus.IDLE:
+        raise Conflict("The thread waits for no answer; there is nothing to resume.")
+
+
+def _place(tenant: Tenant, thread_id: str, *, create: bool) -> Place:
+    """The thread that a run is asked for on, made if that is allowed. Raises NotFound, also for somebody else's."""
+    try:
+        return hold_thread(tenant, thread_id)
+    except NotFound:
+        if not create:
+            raise
+    try:
+        with transaction.atomic():
+            return new_place(tenant, thread_id)
+    except IntegrityError:
+        return hold_thread(tenant, thread_id)
