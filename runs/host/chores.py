@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from runs.identifiers import system_assistant_id
 from runs.lifecycle import delete_thread
-from runs.models import Assistant, EventChunk, Graph, Purge, Run, Thread
+from runs.models import Assistant, CreatedOnce, EventChunk, Graph, Purge, Run, Thread
 from runs.states import ACTIVE
 
 #: A stateless run's thread is kept so long after the run, for readers that come back.
@@ -81,3 +81,9 @@ def purges() -> list[str]:
 
 def purged(thread_id: str) -> None:
     Purge.objects.filter(pk=thread_id).delete()
+
+
+def forget_keys() -> None:
+    """Forget the Idempotency-Keys of yesterday."""
+    old = CreatedOnce.objects.filter(created_at__lt=timezone.now() - CreatedOnce.KEPT_FOR).order_by("created_at")
+    CreatedOnce.objects.filter(pk__in=list(old.values_list("pk", flat=True)[:_BATCH])).delete()

@@ -36,6 +36,7 @@ class Upkeep:
             await in_database(lifecycle.reap)
         await in_database(chores.expire_temporary_threads)
         await in_database(chores.prune_events)
+        await in_database(chores.forget_keys)
         await self._purge()
 
     async def _purge(self) -> None:

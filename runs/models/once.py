@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 from django.db import models
 
 from accounts.tenancy import TenantModel, TenantQuerySet
@@ -5,7 +7,9 @@ from runs.models.fields import JSONField
 
 
 class CreatedOnce(TenantModel):
-    """What a request with an Idempotency-Key made, for those who send it again. Kept for a day."""
+    """What a request with an Idempotency-Key made, for those who send it again."""
+
+    KEPT_FOR = timedelta(hours=24)
 
     #: A digest of the key and of the route that it was sent to.
     key = models.CharField(max_length=64)

@@ -1,7 +1,6 @@
 """Requests that create at most once, however often they are sent: by their Idempotency-Key."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
 from django.db import IntegrityError, transaction
@@ -10,9 +9,6 @@ from django.utils import timezone
 from accounts.tenancy import Tenant
 from runs.exceptions import Conflict, Invalid
 from runs.models import CreatedOnce, Run
-
-#: For how long a key is remembered.
-KEPT_FOR = timedelta(hours=24)
 
 
 class Once(NamedTuple):
@@ -32,7 +28,7 @@ def create_once(tenant: Tenant, once: Once | None, create: Callable[[], Sequence
         if once is None:
             return create()
         mine = CreatedOnce.objects.for_tenant(tenant).filter(owner_id=tenant.user_id, key=once.key)
-        mine.filter(created_at__lt=timezone.now() - KEPT_FOR).delete()
+        mine.filter(created_at__lt=timezone.now() - CreatedOnce.KEPT_FOR).delete()
         try:
             with transaction.atomic():
                 row = CreatedOnce.objects.create(

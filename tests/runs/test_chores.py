@@ -10,7 +10,7 @@ from accounts.models import User
 from runs.host import chores
 from runs.identifiers import system_assistant_id
 from runs.lifecycle import Outcome, Write, claim, write
-from runs.models import Assistant, EventChunk, Graph, Purge, Run, Thread
+from runs.models import Assistant, CreatedOnce, EventChunk, Graph, Purge, Run, Thread
 from runs.postgres import connection_parameters
 from runs.records import record
 from runs.states import RunStatus
@@ -111,3 +111,14 @@ def test_who_was_stopped_while_it_wrote_checkpoints_holds_runs_no_longer_than_a_
         settings.LEASE_SECONDS = 0
         chores.end_stuck_writers()
         until(lambda: not exists(_IN_TRANSACTION))
+
+
+def test_keys_are_forgotten_after_a_day(alice: User, acme: object) -> None:
+    tenant = tenant_of(alice)
+    for age in (timedelta(hours=25), timedelta(hours=23)):
+        row = CreatedOnce.objects.create(
+            organization_id=tenant.organization_id, owner_id=tenant.user_id, key=str(age), digest=""
+        )
+        CreatedOnce.objects.filter(pk=row.pk).update(created_at=timezone.now() - age)
+    chores.forget_keys()
+    assert [row.key for row in CreatedOnce.objects.all()] == [str(timedelta(hours=23))]
