@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Checks and tests keep their files away from those of the developer's own server.
 IN_EMPTY_DATA_DIR := dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && export DEERFLOW_DATA_DIR="$$dir" &&
+# Tests are many processes: where Python is told to keep nothing that it compiles, each would do it all again.
+COMPILING_ONCE := unset PYTHONDONTWRITEBYTECODE &&
 
 .DEFAULT_GOAL := help
 .PHONY: help install run worker test faults lint bench lock
@@ -35,8 +37,9 @@ worker: install ## Start a worker for the servers on the same DATABASE_URL.
 	@exec $(BIN)/python manage.py worker
 
 test: install ## Run the tests, on SQLite and on a real PostgreSQL; ARGS="-k name" for some of them, on SQLite.
-	@$(IN_EMPTY_DATA_DIR) $(BIN)/python -m pytest $(ARGS)
-	@test -n "$(ARGS)" || { $(IN_EMPTY_DATA_DIR) $(BIN)/python -m tests.on_postgres --quiet; }
+	@$(IN_EMPTY_DATA_DIR) $(COMPILING_ONCE) $(BIN)/python -m pytest $(or $(ARGS),--numprocesses 4)
+	@test -n "$(ARGS)" || \
+		{ $(IN_EMPTY_DATA_DIR) $(COMPILING_ONCE) $(BIN)/python -m tests.on_postgres --quiet --numprocesses 2; }
 
 faults: install ## Break running systems for a quarter of an hour while clients use them; ARGS="--help" for what else.
 	@$(IN_EMPTY_DATA_DIR) $(BIN)/python -m tests.faults --scenario all --seconds 150 $(ARGS)

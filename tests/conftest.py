@@ -9,6 +9,7 @@ import pytest
 from channels.layers import channel_layers
 from django.conf import settings
 from django.db import connections
+from xdist.scheduler import LoadFileScheduling
 
 from accounts.models import Organization, Role, User
 from accounts.services import add_member, create_organization
@@ -23,11 +24,36 @@ hypothesis.settings.load_profile("tests")
 #: For each graph that the tests' rows name, why it can not run; empty when it can.
 GRAPHS = {"echo": "", "stress": "", "broken": "ModuleNotFoundError: No module named 'nowhere'"}
 
+#: Tests that share nothing with those of their file.
+_ALONE = "tests/faults/test_faults.py"
+#: What takes longest, and mostly waits: it begins first, so that it does not end alone.
+_LONG = (_ALONE, "tests/e2e/")
+
+
+class Scheduling(LoadFileScheduling):
+    """For several workers: one has all tests of a file, and so starts the servers that they share once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(_ALONE) else super()._split_scope(nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling | None:
+    """Unless another way than the usual one was asked for."""
+    if config.getvalue("dist") != "load":
+        return None
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without PostgreSQL nothing is left to be skipped: what holds there only is not asked for."""
-    if settings.POSTGRES:
-        return
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
+    if not settings.POSTGRES:
+        _leave_out_what_needs_postgres(config, items)
+
+
+def _leave_out_what_needs_postgres(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Nothing is left to be skipped: what holds there only is not asked for."""
     others = [item for item in items if item.get_closest_marker("many_machines")]
     if others:
         config.hook.pytest_deselected(items=others)

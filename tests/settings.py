@@ -19,3 +19,6 @@ from deerflow_site.settings import DATA_DIR, DATABASES  # noqa: E402
 
 if DATABASES["default"]["ENGINE"] == "deerflow_site.sqlite":
     DATABASES["default"]["TEST"] = {"NAME": DATA_DIR / "tests.sqlite3"}
+
+# Every client of a test would list all static files when it is made, which takes longer than most tests.
+WHITENOISE_AUTOREFRESH = True

@@ -26,7 +26,7 @@ BRISK = {
 }
 _LOG_TAIL = 20_000
 #: Seconds that a test, or what it needs, may take. Far more than any does.
-_LONGEST = 120
+_LONGEST = 300
 
 _servers: list[Server] = []
 

@@ -21,7 +21,7 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "VIRTUAL_ENV")
 #: What a command prints when it is ready: `serve` with its address, `worker` without one.
 _READY = re.compile(r"^(?:Serving on (http://\S+)|Working\b.*)$", re.MULTILINE)
 #: Generous: machines differ, and nothing here measures time.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 #: Has the kernel kill what it then becomes, the server, when the tests end in whatever way.
 _DYING_WITH_PARENT = (

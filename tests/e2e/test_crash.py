@@ -130,7 +130,7 @@ async def client(crash: Crash, key: str) -> AsyncIterator[LangGraphClient]:
 
 def test_a_killed_server_takes_its_engines_along(crash: Crash) -> None:
     assert len(crash.family) == 3
-    until(lambda: not any(map(is_alive, crash.family)), 5)
+    until(lambda: not any(map(is_alive, crash.family)))
 
 
 async def test_a_torn_run_goes_on_and_repeats_no_finished_step(crash: Crash, client: LangGraphClient) -> None:

@@ -66,7 +66,7 @@ async def is_safe(client: LangGraphClient, run: Any, steps: int) -> None:
 
 
 def is_gone(pid: int) -> None:
-    until(lambda: not is_alive(pid), 10)
+    until(lambda: not is_alive(pid))
 
 
 @pytest.mark.parametrize("hang", ["block", "cpu"])

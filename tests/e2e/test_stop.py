@@ -137,7 +137,7 @@ async def client(stop: Stop, key: str) -> AsyncIterator[LangGraphClient]:
 def test_a_stopped_server_exits_with_zero_and_leaves_no_process(stop: Stop) -> None:
     assert stop.exit_code == 0
     assert len(stop.family) == 3
-    until(lambda: not any(map(is_alive, stop.family)), 5)
+    until(lambda: not any(map(is_alive, stop.family)))
 
 
 def test_a_stop_is_no_error(stop: Stop) -> None:
@@ -194,7 +194,7 @@ async def test_a_second_signal_does_not_wait_for_runs(make_server: MakeServer, k
             assert await asyncio.to_thread(server.stop) == 0
             await reader.read()
         assert not reader.complete
-        until(lambda: not any(map(is_alive, family)), 5)
+        until(lambda: not any(map(is_alive, family)))
         server.start()
         await client.runs.join(run["thread_id"], run["run_id"])
         assert (await client.runs.get(run["thread_id"], run["run_id"]))["status"] == "success"

@@ -76,8 +76,8 @@ async def test_two_hundred_silent_streams_hold_no_thread_and_no_database_file(
     async def all_cancelled() -> bool:
         return {await status_of(client, reply) for reply in replies} == {"interrupted"}
 
-    await eventually(all_freed, 5)
-    await eventually(all_cancelled, 8)
+    await eventually(all_freed)
+    await eventually(all_cancelled)
 
 
 @pytest.mark.parametrize("way", ["stream", "wait"])
@@ -90,7 +90,7 @@ async def test_a_run_whose_only_reader_leaves_is_cancelled(
     async def is_interrupted() -> bool:
         return await status_of(client, reply) == "interrupted"
 
-    await eventually(is_interrupted, 10)
+    await eventually(is_interrupted)
 
 
 async def test_a_run_whose_reader_leaves_before_the_answer_is_cancelled(
@@ -105,7 +105,7 @@ async def test_a_run_whose_reader_leaves_before_the_answer_is_cancelled(
         found = await client.threads.search(ids=[thread_id])
         return bool(found) and found[0]["status"] == "interrupted"
 
-    await eventually(is_interrupted, 10)
+    await eventually(is_interrupted)
 
 
 async def test_a_run_that_is_to_continue_does_so_without_readers(
@@ -151,7 +151,7 @@ async def test_a_run_is_cancelled_when_the_reader_that_came_back_leaves_too(
     async def is_interrupted() -> bool:
         return await status_of(client, reply) == "interrupted"
 
-    await eventually(is_interrupted, 10)
+    await eventually(is_interrupted)
 
 
 async def test_a_background_run_goes_on_when_its_readers_leave(
@@ -177,4 +177,4 @@ async def test_a_join_may_ask_for_the_run_to_end_with_it(server: Server, key: st
     async def is_interrupted() -> bool:
         return (await client.runs.get(run["thread_id"], run["run_id"]))["status"] == "interrupted"
 
-    await eventually(is_interrupted, 10)
+    await eventually(is_interrupted)

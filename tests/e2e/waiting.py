@@ -10,7 +10,7 @@ T = TypeVar("T")
 _PAUSE = 0.02
 
 
-def until(look: Callable[[], T], patience: float = 30.0) -> T:
+def until(look: Callable[[], T], patience: float = 60.0) -> T:
     """Look again and again until there is something true; answers it. Fails when patience (seconds) is over."""
     end = time.monotonic() + patience
     while not (found := look()):
@@ -19,7 +19,7 @@ def until(look: Callable[[], T], patience: float = 30.0) -> T:
     return found
 
 
-async def eventually(look: Callable[[], Awaitable[T]], patience: float = 30.0) -> T:
+async def eventually(look: Callable[[], Awaitable[T]], patience: float = 60.0) -> T:
     """`until` for a coroutine function; other tasks go on meanwhile."""
     end = time.monotonic() + patience
     while not (found := await look()):

@@ -25,7 +25,7 @@ def test_a_run_moves_only_as_the_table_says(before: RunStatus, after: RunStatus)
     assert (before in sources(after)) is allowed
 
 
-@pytest.mark.parametrize("status", TERMINAL)
+@pytest.mark.parametrize("status", sorted(TERMINAL))
 def test_a_terminal_state_is_final(status: RunStatus) -> None:
     assert not TRANSITIONS[status]
 
