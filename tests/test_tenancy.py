@@ -169,7 +169,7 @@ def test_nothing_of_somebody_else_reaches_a_stranger(private, charlie, engine, r
 def test_the_canary_would_be_seen(private, alice, route):
     """Else the test before this one proved nothing."""
     response = send(api_client(alice), route, ids_of(private))
-    if not response.streaming:
+    if not response.streaming and not route.path.endswith("/count"):
         assert CANARY.encode() in bytes_of(response)
 
 
