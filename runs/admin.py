@@ -217,6 +217,9 @@ class CronAdmin(LookOnly):
         "updated_at",
     )
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Cron]:
+        return super().get_queryset(request).defer("payload")
+
     @admin.display
     def request(self, cron: Cron) -> SafeString:
         return _json({key: value for key, value in cron.payload.items() if key not in SECRET})

@@ -2,7 +2,7 @@
 
 A schedule has five fields (minute, hour, day of the month, month, day of the week), or six with seconds before them.
 Where clocks change, a time of day that is left out is taken right after the gap, and one that comes twice is taken the
-first time; what comes every hour or minute goes on as time does.
+first time; what comes every hour or minute goes on as time does. With seconds, it is what the clock shows that counts.
 """
 
 from datetime import UTC, datetime
@@ -40,8 +40,7 @@ def check_timezone(name: str) -> str:
 
 def next_time(schedule: str, zone: str, *, after: datetime, until: datetime | None = None) -> datetime | None:
     """The first time of a checked schedule later than `after`, in UTC; None when that is later than `until`."""
-    try:
-        found = next(CronSim(schedule, after.astimezone(ZoneInfo(zone) if zone else UTC))).astimezone(UTC)
-    except (StopIteration, OverflowError):
-        return None
-    return None if until is not None and found > until else found
+    times = CronSim(schedule, after.astimezone(ZoneInfo(zone) if zone else UTC))
+    # In an hour that comes twice, a time of day may be one that has passed already.
+    found = next((time for moment in times if (time := moment.astimezone(UTC)) > after), None)
+    return None if found is None or (until is not None and found > until) else found
