@@ -258,4 +258,5 @@ def test_an_owner_acts_in_the_selected_organization_only(private, alice, charlie
     client = api_client(alice)
     assert client.get(f"/threads/{private.thread.pk}").status_code == 404
     assert client.get(f"/assistants/{private.assistant.pk}").status_code == 404
+    assert client.get(f"/runs/crons/{private.cron.pk}").status_code == 404
     assert client.post("/threads/search", {}).json() == []
