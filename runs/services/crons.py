@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
@@ -21,6 +22,7 @@ from runs.services.filters import with_metadata
 from runs.services.threads import hold_thread
 
 NOT_FOUND = "Cron not found."
+_CONFIGURABLE = ("body", "config", "configurable")
 NOT_THE_OWNER = "Only its owner can change a cron: it runs in their name."
 
 
@@ -34,7 +36,7 @@ def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron
         cron = Cron(
             organization_id=tenant.organization_id,
             owner_id=tenant.user_id,
-            assistant=runnable_assistant(tenant, body.assistant_id),
+            assistant=runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT),
             thread_id=thread_id,
             schedule=body.schedule,
             timezone=body.timezone or "",
@@ -55,7 +57,9 @@ def _check(thread_id: str | None, body: CronPatch, now: datetime) -> None:
     named = body.configurable.get("thread_id")
     if named is not None and named != thread_id:
         reason = "is not the thread of this cron" if thread_id else "can not be given: each run has a new thread"
-        raise Invalid(("body", "config", "configurable", "thread_id"), reason)
+        raise Invalid((*_CONFIGURABLE, "thread_id"), reason)
+    if "checkpoint_id" in body.configurable:
+        raise Invalid((*_CONFIGURABLE, "checkpoint_id"), "can not be given: each run goes on from the latest")
     if thread_id is not None and body.on_run_completed is not None:
         raise Invalid(("body", "on_run_completed"), "is an option of crons without a thread")
     if body.end_time is not None and body.end_time <= now:

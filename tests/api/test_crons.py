@@ -85,6 +85,8 @@ BAD = [
     ({"on_run_completed": "archive"}, ["on_run_completed"]),
     ({"stream_mode": "tokens"}, ["stream_mode"]),
     ({"config": {"configurable": {"thread_id": "t"}}}, ["config", "configurable", "thread_id"]),
+    ({"config": {"configurable": {"checkpoint_id": "c"}}}, ["config", "configurable", "checkpoint_id"]),
+    ({"webhook": ""}, ["webhook"]),
     ({"config": {"configurable": {"user_id": "t"}}}, ["config", "configurable"]),
     ({"input": {}, "command": {"resume": 1}}, []),
     ({"on_disconnect": "cancel"}, ["on_disconnect"]),
@@ -110,7 +112,7 @@ def test_what_a_cron_can_not_do_is_refused_by_name(client, bad, loc):
     assert Cron.objects.count() == 1
 
 
-@pytest.mark.parametrize("assistant_id", ["broken", "no-such-graph", "", None])
+@pytest.mark.parametrize("assistant_id", ["broken", "no-such-graph", ""])
 def test_an_assistant_that_can_not_run_is_refused(client, assistant_id):
     response = client.post("/runs/crons", HOURLY | {"assistant_id": assistant_id})
     assert response.status_code == 422
@@ -187,7 +189,10 @@ def test_every_option_reaches_the_run(client):
         "stream_subgraphs": True,
         "stream_resumable": True,
         "durability": "sync",
-        "multitask_strategy": "interrupt",
+        "multitask_strategy": "rollback",
+        "webhook": "https://hooks.test/done",
+        "feedback_keys": ["good"],
+        "strict_resume": True,
     }
     made = client.post("/runs/crons", HOURLY | options).json()
     Cron.objects.update(next_run_at=timezone.now())
@@ -200,7 +205,8 @@ def test_every_option_reaches_the_run(client):
     assert kwargs["config"]["recursion_limit"] == 7 and kwargs["config"]["tags"] == ["t"]
     assert kwargs["config"]["configurable"].items() >= {"c": 1, "cron_id": made["cron_id"]}.items()
     assert run.metadata.items() >= {"m": 1, "cron_id": made["cron_id"]}.items()
-    assert run.multitask_strategy == "interrupt"
+    assert (run.multitask_strategy, run.webhook) == ("rollback", "https://hooks.test/done")
+    assert (kwargs["feedback_keys"], kwargs["strict_resume"]) == (["good"], True)
 
 
 def test_searches_find_by_assistant_thread_state_and_metadata(client, alice, graphs):

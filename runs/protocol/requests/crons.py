@@ -34,7 +34,7 @@ _OWN = {"assistant_id", "metadata", "schedule", "timezone", "end_time", "enabled
 class CronPatch(RunRequest):
     """What may be said of a cron once it is there; the options of a run, where they mean anything without a caller."""
 
-    assistant_id: None = None  # type: ignore[assignment]
+    assistant_id: None = None
     on_disconnect: None = None
     on_completion: None = None
     if_not_exists: None = None
@@ -66,7 +66,7 @@ class CronPatch(RunRequest):
 
 
 class CronCreate(CronPatch):
-    assistant_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]  # type: ignore[assignment]
+    assistant_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None  # type: ignore[assignment]
     schedule: Schedule
 
 
