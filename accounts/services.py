@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from uuid import UUID
 
 from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
@@ -12,6 +13,8 @@ from django.utils import timezone
 from accounts.api_keys import digest, generate_key
 from accounts.exceptions import AlreadyMember, NotAMember, OrganizationAmbiguous, UserInactive
 from accounts.models import ApiKey, Membership, Organization, Role, User
+from accounts.permissions import ROLE_PERMISSIONS
+from accounts.tenancy import Tenant
 
 
 @transaction.atomic
@@ -31,6 +34,13 @@ def add_member(organization: Organization, user: User, role: Role = Role.MEMBER)
     if user.selected_organization_id is None:
         select_organization(user, organization)
     return membership
+
+
+def tenant_for(user_id: UUID, organization_id: UUID) -> Tenant | None:
+    """The user acting in the organization, as at a request; None for who is deactivated or not a member any more."""
+    memberships = Membership.objects.filter(user=user_id, organization=organization_id, user__is_active=True)
+    role = memberships.values_list("role", flat=True).first()
+    return Tenant(organization_id, user_id, ROLE_PERMISSIONS[Role(role)]) if role else None
 
 
 def select_organization(user: User, organization: Organization) -> None:

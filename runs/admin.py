@@ -16,13 +16,13 @@ from django.utils.safestring import SafeString
 from runs import lifecycle
 from runs.identifiers import is_uuid
 from runs.lifecycle import CancelResult
-from runs.models import Assistant, EventChunk, Graph, Run, Thread
+from runs.models import Assistant, Cron, EventChunk, Graph, Run, Thread
 from runs.models.run import RunQuerySet
 from runs.records import decompress
 from runs.states import CancelAction
 
 #: Columns that may hold secrets of callers: neither shown nor searched.
-SECRET = frozenset({"kwargs", "config", "context", "claim"})
+SECRET = frozenset({"kwargs", "payload", "config", "context", "claim", "webhook"})
 _MAX_TEXT = 100_000
 
 
@@ -189,6 +189,40 @@ class RunAdmin(LookOnly):
 
     def has_cancel_permission(self, request: HttpRequest) -> bool:
         return super(LookOnly, self).has_change_permission(request)
+
+
+@admin.register(Cron)
+class CronAdmin(LookOnly):
+    list_display = ("cron_id", "schedule", "timezone", "enabled", "next_run_at", "organization", "owner", "error")
+    list_filter = ("enabled", "next_run_at")
+    list_select_related = ("organization", "owner")
+    search_fields = ("thread__thread_id__exact", "owner__email", "organization__name")
+    ids = ("cron_id", "assistant_id", "organization_id", "owner_id")
+    fields = (
+        "cron_id",
+        "organization",
+        "owner",
+        "assistant",
+        "thread",
+        "schedule",
+        "timezone",
+        "end_time",
+        "enabled",
+        "next_run_at",
+        "on_run_completed",
+        "error",
+        "request",
+        "metadata",
+        "created_at",
+        "updated_at",
+    )
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Cron]:
+        return super().get_queryset(request).defer("payload")
+
+    @admin.display
+    def request(self, cron: Cron) -> SafeString:
+        return _json({key: value for key, value in cron.payload.items() if key not in SECRET})
 
 
 @admin.register(EventChunk)

@@ -1,6 +1,7 @@
 """What services refuse, in words for the caller.
 
 Refusal
+├── Forbidden     403  seen by the tenant, but not theirs to do
 ├── NotFound      404  no such thing, or not the tenant's: the same words for both
 ├── Conflict      409  not in this state
 ├── Invalid       422  names the field
@@ -14,6 +15,10 @@ class Refusal(Exception):
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
         self.detail = detail
+
+
+class Forbidden(Refusal):
+    pass
 
 
 class NotFound(Refusal):

@@ -13,7 +13,7 @@ from accounts.services import issue_api_key
 from accounts.tenancy import Tenant
 from runs.identifiers import new_id, system_assistant_id
 from runs.lifecycle import NewRun, Place
-from runs.models import Assistant, EventChunk, Run, Thread
+from runs.models import Assistant, Cron, EventChunk, Run, Thread
 from runs.records import Chunk, decompress
 from runs.states import ACTIVE, MultitaskStrategy, RunStatus, ThreadStatus
 
@@ -83,6 +83,24 @@ def make_run(tenant: Tenant, thread: Thread | None = None, **over: Any) -> Run:
     thread.graph_id = graph_id
     thread.save(update_fields=["last_position", "status", "graph_id"])
     return run
+
+
+def make_cron(tenant: Tenant, thread: Thread | None = None, **over: Any) -> Cron:
+    """A cron that is due every minute, next in an hour; of the graph `echo`, so it needs the fixture `graphs`."""
+    now = timezone.now()
+    fields = {
+        "organization_id": tenant.organization_id,
+        "owner_id": tenant.user_id,
+        "assistant_id": system_assistant_id("echo"),
+        "thread": thread,
+        "schedule": "* * * * *",
+        "next_run_at": now + timedelta(hours=1),
+        "on_run_completed": "" if thread else "delete",
+        "updated_at": now,
+    }
+    if "assistant" in over:
+        del fields["assistant_id"]
+    return Cron.objects.create(**{**fields, **over})
 
 
 def new_run(tenant: Tenant, **over: Any) -> NewRun:

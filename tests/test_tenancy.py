@@ -169,7 +169,7 @@ def test_nothing_of_somebody_else_reaches_a_stranger(private, charlie, engine, r
 def test_the_canary_would_be_seen(private, alice, route):
     """Else the test before this one proved nothing."""
     response = send(api_client(alice), route, ids_of(private))
-    if not response.streaming:
+    if not response.streaming and not route.path.endswith("/count"):
         assert CANARY.encode() in bytes_of(response)
 
 
@@ -258,4 +258,5 @@ def test_an_owner_acts_in_the_selected_organization_only(private, alice, charlie
     client = api_client(alice)
     assert client.get(f"/threads/{private.thread.pk}").status_code == 404
     assert client.get(f"/assistants/{private.assistant.pk}").status_code == 404
+    assert client.get(f"/runs/crons/{private.cron.pk}").status_code == 404
     assert client.post("/threads/search", {}).json() == []

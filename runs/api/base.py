@@ -13,6 +13,7 @@ from runs.api.shapes import selected
 from runs.api.streaming import LiveResponse
 from runs.api.wire import Negotiation
 from runs.protocol.requests.assistants import AssistantSearch
+from runs.protocol.requests.crons import CronSearch
 from runs.protocol.requests.threads import ThreadSearch
 
 R = TypeVar("R")
@@ -33,7 +34,11 @@ class ApiViewSet(ViewSet):
         return answer
 
 
-def page(rows: Sequence[R], query: AssistantSearch | ThreadSearch, fields: Callable[[R], dict[str, Any]]) -> Response:
+def page(
+    rows: Sequence[R],
+    query: AssistantSearch | CronSearch | ThreadSearch,
+    fields: Callable[[R], dict[str, Any]],
+) -> Response:
     """A page of a search, and headers that say whether there is more; `rows` has one more than asked for then."""
     shown = [selected(fields(row), query.select) for row in rows[: query.limit]]
     headers = {"x-pagination-total": str(query.offset + len(rows))}

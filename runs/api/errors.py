@@ -9,12 +9,12 @@ from pydantic import ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler as drf_exception_handler
 
-from runs.exceptions import Conflict, Invalid, NotFound, Refusal, Unavailable
+from runs.exceptions import Conflict, Forbidden, Invalid, NotFound, Refusal, Unavailable
 from runs.postgres import is_transient
 
 logger = logging.getLogger(__name__)
 
-_STATUS: dict[type[Refusal], int] = {NotFound: 404, Conflict: 409, Invalid: 422, Unavailable: 503}
+_STATUS: dict[type[Refusal], int] = {Forbidden: 403, NotFound: 404, Conflict: 409, Invalid: 422, Unavailable: 503}
 _RETRY = {"Retry-After": "1"}
 _MAX_ERRORS = 10
 _MAX_TEXT = 100

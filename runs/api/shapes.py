@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from runs.models import Assistant, Run, Thread
+from runs.models import Assistant, Cron, Run, Thread
 
 
 def _time(moment: datetime) -> str:
@@ -54,6 +54,25 @@ def run_fields(run: Run) -> dict[str, Any]:
         "error": run.error,
         "created_at": _time(run.created_at),
         "updated_at": _time(run.updated_at),
+    }
+
+
+def cron_fields(cron: Cron) -> dict[str, Any]:
+    return {
+        "cron_id": str(cron.cron_id),
+        "assistant_id": str(cron.assistant_id),
+        "thread_id": cron.thread_id,
+        "user_id": str(cron.owner_id) if cron.owner_id else None,
+        "schedule": cron.schedule,
+        "timezone": cron.timezone or None,
+        "end_time": _time(cron.end_time) if cron.end_time else None,
+        "next_run_date": _time(cron.next_run_at) if cron.next_run_at else None,
+        "enabled": cron.enabled,
+        "on_run_completed": cron.on_run_completed or None,
+        "payload": cron.request(),
+        "metadata": cron.metadata,
+        "created_at": _time(cron.created_at),
+        "updated_at": _time(cron.updated_at),
     }
 
 

@@ -4,6 +4,7 @@ from django.urls import path
 
 from runs.api.assistants import AssistantViewSet
 from runs.api.creation import AllRunsViewSet, ThreadRunsViewSet
+from runs.api.crons import CronViewSet
 from runs.api.runs import RunByIdViewSet, RunViewSet
 from runs.api.threads import StateViewSet, ThreadViewSet
 
@@ -24,6 +25,7 @@ urlpatterns = [
     path("threads/<str:thread_id>/runs", ThreadRunsViewSet.as_view({"post": "create", "get": "list"})),
     path("threads/<str:thread_id>/runs/stream", ThreadRunsViewSet.as_view({"post": "stream"})),
     path("threads/<str:thread_id>/runs/wait", ThreadRunsViewSet.as_view({"post": "wait"})),
+    path("threads/<str:thread_id>/runs/crons", CronViewSet.as_view({"post": "create_for_thread"})),
     path(
         "threads/<str:thread_id>/runs/<str:run_id>",
         RunViewSet.as_view({"get": "retrieve", "delete": "destroy"}),
@@ -34,6 +36,13 @@ urlpatterns = [
         RunViewSet.as_view({"get": "join_stream", "post": "join_stream"}),
     ),
     path("threads/<str:thread_id>/runs/<str:run_id>/cancel", RunViewSet.as_view({"post": "cancel"})),
+    path("runs/crons", CronViewSet.as_view({"post": "create"})),
+    path("runs/crons/search", CronViewSet.as_view({"post": "search"})),
+    path("runs/crons/count", CronViewSet.as_view({"post": "count"})),
+    path(
+        "runs/crons/<str:cron_id>",
+        CronViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
     path("runs", AllRunsViewSet.as_view({"post": "create"})),
     path("runs/stream", AllRunsViewSet.as_view({"post": "stream"})),
     path("runs/wait", AllRunsViewSet.as_view({"post": "wait"})),

@@ -4,9 +4,11 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection
 
+from django.utils import timezone
+
 from runs import calls, lifecycle
 from runs.database import in_database
-from runs.host import chores
+from runs.host import chores, crons
 from runs.host.pool import Pool
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class Upkeep:
         await in_database(chores.end_stuck_writers)
         if time.monotonic() - self._reached_since >= self.grace_seconds:
             await in_database(lifecycle.reap)
+        await in_database(crons.fire_due, timezone.now())
         await in_database(chores.expire_temporary_threads)
         await in_database(chores.prune_events)
         await in_database(chores.forget_keys)

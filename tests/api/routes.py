@@ -8,6 +8,9 @@ from rest_framework.test import APIClient
 #: A run on a thread that must be there.
 RUN = {"assistant_id": "echo", "input": {}, "if_not_exists": "reject"}
 
+#: A cron that is never due while the tests run.
+CRON = {"assistant_id": "echo", "schedule": "0 0 29 2 *"}
+
 
 class Route(NamedTuple):
     method: str
@@ -49,6 +52,14 @@ ROUTES = [
     Route("POST", "threads/{thread_id}/runs/{run_id}/stream", "runs:read"),
     # The run has ended.
     Route("POST", "threads/{thread_id}/runs/{run_id}/cancel", "runs:cancel", shared=409),
+    Route("POST", "threads/{thread_id}/runs/crons", "runs:create", CRON),
+    Route("POST", "runs/crons", "runs:create", CRON | {"assistant_id": "{assistant_id}"}),
+    Route("POST", "runs/crons/search", "runs:read", {}),
+    Route("POST", "runs/crons/count", "runs:read", {}),
+    Route("GET", "runs/crons/{cron_id}", "runs:read"),
+    # It runs in its owner's name.
+    Route("PATCH", "runs/crons/{cron_id}", "runs:create", {"enabled": False}, shared=403),
+    Route("DELETE", "runs/crons/{cron_id}", "runs:cancel", shared=204),
     Route("POST", "runs", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
     Route("POST", "runs/stream", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),
     Route("POST", "runs/wait", "runs:create", RUN | {"assistant_id": "{assistant_id}"}),

@@ -7,17 +7,18 @@ from django.db.models import Model
 
 from accounts.models import Membership, Organization, User
 from runs.identifiers import new_id
-from runs.models import Assistant, EventChunk, Run, Thread
+from runs.models import Assistant, Cron, EventChunk, Run, Thread
 from runs.records import pack, record
 from runs.states import RunStatus
 from tests.api.engine import STATE
-from tests.factories import make_run, make_thread, tenant_of
+from tests.factories import make_cron, make_run, make_thread, tenant_of
 
 
 class Rows(NamedTuple):
     thread: Thread
     run: Run
     assistant: Assistant
+    cron: Cron
 
 
 def make_rows(owner: User, word: str, *, shared: bool = False) -> Rows:
@@ -55,7 +56,10 @@ def make_rows(owner: User, word: str, *, shared: bool = False) -> Rows:
     )
     payload = pack([record("values", words), record("end", {"status": "error"})])
     EventChunk.objects.create(thread=thread, run=run, first_seq=1, last_seq=2, payload=payload)
-    return Rows(thread, run, assistant)
+    cron = make_cron(
+        tenant, thread, assistant=assistant, payload={"input": words, "context": words}, metadata=words, error=word
+    )
+    return Rows(thread, run, assistant, cron)
 
 
 def ids_of(rows: Rows) -> dict[str, str]:
@@ -64,16 +68,17 @@ def ids_of(rows: Rows) -> dict[str, str]:
         "thread_id": rows.thread.pk,
         "run_id": str(rows.run.pk),
         "assistant_id": str(rows.assistant.pk),
+        "cron_id": str(rows.cron.pk),
         "checkpoint_id": checkpoint_id,
     }
 
 
 def unknown_ids() -> dict[str, str]:
-    return {name: str(new_id()) for name in ("thread_id", "run_id", "assistant_id", "checkpoint_id")}
+    return {name: str(new_id()) for name in ("thread_id", "run_id", "assistant_id", "cron_id", "checkpoint_id")}
 
 
 def fingerprint() -> str:
     """Of all rows that hold somebody's data."""
-    models: list[type[Model]] = [Thread, Run, Assistant, EventChunk, Organization, Membership]
+    models: list[type[Model]] = [Thread, Run, Assistant, Cron, EventChunk, Organization, Membership]
     rows = [sorted(map(repr, model._default_manager.values_list())) for model in models]
     return hashlib.sha256(repr(rows).encode()).hexdigest()

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from runs.models import Assistant, EventChunk, Run, Thread
+from runs.models import Assistant, Cron, EventChunk, Run, Thread
 from runs.protocol.requests.base import Body
 from tests.api.routes import ROUTES, Route, title
 from tests.api.rows import Rows, ids_of, make_rows
@@ -62,7 +62,7 @@ def rows(alice: Any, client: Any, engine: Any) -> Rows:
 
 
 def count() -> list[int]:
-    return [model._default_manager.count() for model in (Thread, Run, Assistant, EventChunk)]
+    return [model._default_manager.count() for model in (Thread, Run, Assistant, Cron, EventChunk)]
 
 
 @pytest.mark.parametrize("route", TAKING_BODIES, ids=title)

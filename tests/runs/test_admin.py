@@ -6,13 +6,20 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from accounts.models import User
-from runs.models import Assistant, EventChunk, Graph, Run, Thread
+from runs.models import Assistant, Cron, EventChunk, Graph, Run, Thread
 from runs.states import RunStatus
 from tests.api.rows import fingerprint, make_rows
 from tests.factories import make_run, make_thread, run_kwargs, tenant_of
 
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m{{7*7}}=cmd()"
-MODELS = {"graph": Graph, "assistant": Assistant, "thread": Thread, "run": Run, "eventchunk": EventChunk}
+MODELS = {
+    "graph": Graph,
+    "assistant": Assistant,
+    "thread": Thread,
+    "run": Run,
+    "cron": Cron,
+    "eventchunk": EventChunk,
+}
 each_model = pytest.mark.parametrize("model", MODELS)
 
 

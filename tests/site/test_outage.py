@@ -234,6 +234,7 @@ def test_every_request_of_the_api_is_to_be_tried_again(
         "thread_id": rows.thread.pk,
         "run_id": str(rows.run.pk),
         "assistant_id": str(rows.assistant.pk),
+        "cron_id": str(rows.cron.pk),
         "checkpoint_id": "1f0a0000-0000-6000-8000-000000000001",
     }
     away.failure = failure

@@ -5,6 +5,7 @@ The shapes are made in `runs.api.shapes`; here they are only described, and test
 
 from runs.api.schema.assistants import Assistant, Assistants
 from runs.api.schema.base import Shape
+from runs.api.schema.crons import Count, Cron, Crons
 from runs.api.schema.operations import (
     ACTION,
     CANCEL,
@@ -48,6 +49,9 @@ __all__ = [
     "VALUES",
     "Assistant",
     "Assistants",
+    "Count",
+    "Cron",
+    "Crons",
     "Run",
     "Runs",
     "Shape",
