@@ -1,10 +1,10 @@
-"""The pages of the site that people read in a browser, and the health answer."""
+"""The pages of the site that people read in a browser."""
 
 from collections.abc import Callable
 from functools import wraps
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -37,11 +37,6 @@ def content_policy(policy: str) -> Callable[[View], View]:
         return with_policy
 
     return decorate
-
-
-@require_safe
-def ok(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"ok": True})
 
 
 @require_safe

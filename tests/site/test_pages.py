@@ -78,10 +78,6 @@ def test_static_files_are_served_without_collecting_them(client, settings, path)
     assert b"".join(response.streaming_content)
 
 
-def test_ok_says_so(client):
-    assert client.get("/ok").json() == {"ok": True}
-
-
 def test_the_reference_page_reads_the_schema(client):
     page = client.get("/docs")
     assert page.status_code == 200
