@@ -56,4 +56,8 @@ def front_page(request: HttpRequest) -> HttpResponse:
 
 
 #: Swagger UI over `/openapi.json`; its script is served by the same address with `?script=`.
-api_reference = require_safe(content_policy(SWAGGER)(SpectacularSwaggerSplitView.as_view(url_name="openapi")))
+api_reference = require_safe(
+    content_policy(SWAGGER)(
+        SpectacularSwaggerSplitView.as_view(url_name="openapi", template_name="site/reference.html")
+    )
+)
