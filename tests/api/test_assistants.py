@@ -282,7 +282,12 @@ def test_threads_of_a_deleted_assistant_go_where_they_are_the_callers(client, al
         return make_thread(owner, metadata={"assistant_id": assistant["assistant_id"]}, **over).pk
 
     gone = {thread(tenant, made), thread(tenant, made, shared=True)}
-    kept = {thread(tenant, other), make_thread(tenant).pk, thread(colleague, made), thread(colleague, made, shared=True)}
+    kept = {
+        thread(tenant, other),
+        make_thread(tenant).pk,
+        thread(colleague, made),
+        thread(colleague, made, shared=True),
+    }
     assert client.delete(f"{path_of(made)}?delete_threads=false&x=1").status_code == 204
     assert set(Thread.objects.values_list("pk", flat=True)) == gone | kept
     made_again = client.post("/assistants", {"graph_id": "echo", "assistant_id": made["assistant_id"]}).json()
