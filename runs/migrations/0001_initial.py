@@ -203,7 +203,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='assistant',
-            index=models.Index(fields=['organization', '-created_at'], name='runs_assist_organiz_2d63f6_idx'),
+            index=models.Index(fields=['organization', '-created_at', 'assistant_id'], name='assistant_newest'),
         ),
         migrations.AddIndex(
             model_name='thread',

@@ -51,7 +51,7 @@ class Assistant(models.Model):
     objects = AssistantQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "-created_at"])]
+        indexes = [models.Index(fields=["organization", "-created_at", "assistant_id"], name="assistant_newest")]
 
     def __str__(self) -> str:
         return self.name

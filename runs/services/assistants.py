@@ -97,22 +97,30 @@ def _check_graph(graph_id: str) -> None:
 
 def search_assistants(tenant: Tenant, query: AssistantSearch) -> list[Assistant]:
     """One more than asked for when there are more."""
-    order = query.sort_by or "created_at"
-    found = _matching(tenant, query).order_by(order if query.sort_order == "asc" else f"-{order}", "assistant_id")
-    return list(found[query.offset : query.offset + query.limit + 1])
+    sort = query.sort_by or "created_at"
+    columns = list(dict.fromkeys((sort, "assistant_id")))
+    own, system = (part.values_list(*columns) for part in _matching(tenant, query))
+    # Each part comes in order out of an index; the rows themselves are read for one page only.
+    found = own.union(system, all=True).order_by(sort if query.sort_order == "asc" else f"-{sort}", "assistant_id")
+    ids = [row[-1] for row in found[query.offset : query.offset + query.limit + 1]]
+    # They are the tenant's; asked for whose they are again, SQLite would read all that the organisation has.
+    rows = Assistant.objects.in_bulk(ids)
+    return [rows[assistant_id] for assistant_id in ids if assistant_id in rows]
 
 
 def count_assistants(tenant: Tenant, query: AssistantCount) -> int:
-    return _matching(tenant, query).count()
+    return sum(part.count() for part in _matching(tenant, query))
 
 
-def _matching(tenant: Tenant, query: AssistantCount | AssistantSearch) -> AssistantQuerySet:
+def _matching(tenant: Tenant, query: AssistantCount | AssistantSearch) -> list[AssistantQuerySet]:
+    """The organisation's own and the system's, apart: no index has both in one order."""
     found = Assistant.objects.for_tenant(tenant)
     if query.graph_id:
         found = found.filter(graph_id=query.graph_id)
     if query.name:
         found = found.filter(name__icontains=query.name)
-    return with_metadata(found, query.metadata)
+    found = with_metadata(found, query.metadata)
+    return [found.filter(organization_id=tenant.organization_id), found.filter(organization=None)]
 
 
 def create_assistant(tenant: Tenant, body: AssistantCreate) -> Assistant:

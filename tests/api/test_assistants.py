@@ -5,6 +5,8 @@ import pytest
 from runs.api import schema
 from runs.calls import CallRefused
 from runs.models import Assistant, AssistantVersion, Graph, Run, Thread
+from runs.protocol.requests.assistants import AssistantSearch
+from runs.services.assistants import _matching, search_assistants
 from tests.api.engine import DRAWING, SCHEMAS
 from tests.api.problems import locs, named
 from tests.api.rows import fingerprint, make_rows
@@ -416,3 +418,24 @@ def test_an_assistant_of_a_broken_graph_can_still_be_made(client, make):
     """It runs when the graph is mended."""
     assert make(graph_id="broken")["graph_id"] == "broken"
     assert Graph.objects.get(graph_id="broken").error
+
+
+# Many.
+
+
+@pytest.mark.one_machine
+def test_a_page_of_many_is_read_in_order_out_of_an_index(alice, client):
+    """With thousands of them, to read and sort all would take a while."""
+    own, system = (part.values_list("created_at", "pk") for part in _matching(tenant_of(alice), AssistantSearch()))
+    plan = own.union(system, all=True).order_by("-created_at", "pk")[:11].explain()
+    assert plan.count("COVERING INDEX assistant_newest") == 2
+    assert "MERGE (UNION ALL)" in plan and "TEMP B-TREE" not in plan
+
+
+def test_a_search_asks_twice_however_many_there_are(alice, make, django_assert_num_queries):
+    for _ in range(5):
+        make()
+    tenant = tenant_of(alice)
+    with django_assert_num_queries(2):
+        found = search_assistants(tenant, AssistantSearch(limit=4))
+    assert len(found) == 5
