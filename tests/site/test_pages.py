@@ -85,6 +85,13 @@ def test_the_reference_page_reads_the_schema(client):
     assert "/openapi.json" in client.get("/docs?script=").content.decode()
 
 
+def test_the_reference_page_is_dark_where_the_readers_system_is(client):
+    page = client.get("/docs").content.decode()
+    for path in ("/static/site/reference.js", "/static/site/reference.css"):
+        assert path in page
+        assert b"dark-mode" in b"".join(client.get(path).streaming_content)
+
+
 def test_the_schema_describes_each_address_once(client):
     schema = client.get("/openapi.json").json()
     paths = set(schema["paths"])
