@@ -40,7 +40,7 @@ class AssistantViewSet(ApiViewSet):
         query = body_of(request, AssistantSearch)
         return page(assistants.search_assistants(tenant_of(request), query), query, assistant_fields)
 
-    @operation("count_assistants", "Count assistants", body=AssistantCount, answers={200: int})
+    @operation("count_assistants", "Count assistants", body=AssistantCount, answers={200: schema.Count})
     def count(self, request: Request) -> Response:
         return Response(assistants.count_assistants(tenant_of(request), body_of(request, AssistantCount)))
 

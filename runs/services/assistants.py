@@ -202,7 +202,7 @@ def _system_versions(assistant: Assistant, query: VersionSearch) -> list[Assista
 
 
 def delete_assistant(tenant: Tenant, name: str, *, delete_threads: bool) -> None:
-    """Delete an assistant with its versions; its runs stay.
+    """Delete an assistant with its versions and crons; its runs stay.
 
     `delete_threads`: before it, the caller's own threads that it ran on last; when that breaks off, asking again goes
     on. Raises NotFound, and Conflict for the system's.
