@@ -1,10 +1,10 @@
-"""The pages of the site that people read in a browser, and the health answer."""
+"""The pages of the site that people read in a browser."""
 
 from collections.abc import Callable
 from functools import wraps
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
@@ -40,11 +40,6 @@ def content_policy(policy: str) -> Callable[[View], View]:
 
 
 @require_safe
-def ok(request: HttpRequest) -> HttpResponse:
-    return JsonResponse({"ok": True})
-
-
-@require_safe
 @never_cache
 @content_policy(OWN_STYLES_ONLY)
 def front_page(request: HttpRequest) -> HttpResponse:
@@ -61,4 +56,8 @@ def front_page(request: HttpRequest) -> HttpResponse:
 
 
 #: Swagger UI over `/openapi.json`; its script is served by the same address with `?script=`.
-api_reference = require_safe(content_policy(SWAGGER)(SpectacularSwaggerSplitView.as_view(url_name="openapi")))
+api_reference = require_safe(
+    content_policy(SWAGGER)(
+        SpectacularSwaggerSplitView.as_view(url_name="openapi", template_name="site/reference.html")
+    )
+)

@@ -6,10 +6,14 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from deerflow_site import pages
+from deerflow_site.about import HealthView, InfoView
 
 urlpatterns = [
     path("", pages.front_page, name="front-page"),
-    path("ok", pages.ok, name="ok"),
+    path("ok", HealthView.as_view(), name="ok"),
+    path("info", InfoView.as_view(), name="info"),
+    path("api/ok", HealthView.as_view()),
+    path("api/info", InfoView.as_view()),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
     path("docs", pages.api_reference, name="docs"),
     path("admin", RedirectView.as_view(url="/admin/")),

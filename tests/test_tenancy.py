@@ -15,7 +15,7 @@ from accounts.models import Organization, Role, User
 from accounts.services import add_member, create_organization
 from runs.identifiers import new_id
 from runs.states import RunStatus
-from tests.api.engine import STATE, FakeEngine, installed
+from tests.api.engine import DRAWING, SCHEMAS, STATE, FakeEngine, installed
 from tests.api.routes import PREFIXES, ROUTES, bytes_of, send, title
 from tests.api.rows import Rows, fingerprint, ids_of, make_rows, unknown_ids
 from tests.factories import api_client, make_run, tenant_of
@@ -24,7 +24,7 @@ from tests.factories import api_client, make_run, tenant_of
 CANARY = "canary-7f3d"
 
 #: Addresses that are no part of the API: they are open to everybody, or have a sign-in of their own.
-ELSEWHERE = {"", "ok", "openapi.json", "docs", "admin"}
+ELSEWHERE = {"", "ok", "info", "api/ok", "api/info", "openapi.json", "docs", "admin"}
 ELSEWHERE_BELOW = "admin/"
 
 NAMING = [route for route in ROUTES if route.names_ids]
@@ -63,7 +63,9 @@ def test_every_route_has_a_row():
 def engine() -> Iterator[FakeEngine]:
     engine = FakeEngine()
     words = {**STATE, "values": {"word": CANARY}}
+    schemas = {**SCHEMAS, "input_schema": {"title": CANARY}}
     engine.answers |= {"state": words, "history": [words]}
+    engine.answers |= {"graph": {**DRAWING, "word": CANARY}, "schemas": schemas, "subgraphs": {CANARY: schemas}}
     with installed(engine):
         yield engine
 
@@ -156,13 +158,13 @@ def test_a_viewer_can_not_cancel_by_reading(alice, shared, viewer, address, meth
 @each_route
 def test_nothing_of_somebody_else_reaches_a_stranger(private, charlie, engine, route):
     """Their own rows are there, so searches and answers have something to show."""
-    engine.answers |= {"state": STATE, "history": [STATE]}
+    engine.answers = FakeEngine().answers
     own = make_rows(charlie, "own")
     client = api_client(charlie)
     for prefix in PREFIXES:
         for ids in (ids_of(private), ids_of(private) | {"thread_id": own.thread.pk}, ids_of(own), unknown_ids()):
             assert CANARY.encode() not in bytes_of(send(client, route, ids, prefix))
-    assert private.thread.pk not in {params["thread_id"] for _, params in engine.questions}
+    assert CANARY not in str(engine.questions) and private.thread.pk not in str(engine.questions)
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.needs in READS], ids=title)
@@ -230,7 +232,7 @@ def test_an_id_that_somebody_has_is_taken_and_no_more_is_said(private, charlie):
         )
         assert (assistant.status_code, assistant.json()) == (
             409,
-            {"detail": f"Assistant {assistant_id} already exists."},
+            {"detail": f"Assistant {assistant_id} already exists"},
         )
     assert fingerprint() == before
 

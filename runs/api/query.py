@@ -15,6 +15,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _TRUE = {"1", "true", "yes"}
 _FALSE = {"0", "false", "no", ""}
+_WORDS = {"true": True, "yes": True, "false": False, "no": False, "": False}
 
 
 def tenant_of(request: Request) -> Tenant:
@@ -39,6 +40,14 @@ def flag(request: Request, name: str) -> bool:
     if value not in _TRUE | _FALSE:
         raise Invalid(("query", name), "must be true or false")
     return value in _TRUE
+
+
+def depth(request: Request, name: str, *, at_most: int = 100) -> bool | int:
+    """How deep to go: true for all the way, false for not at all, or as many levels."""
+    text = request.query_params.get(name, "").lower()
+    if text in _WORDS:
+        return _WORDS[text]
+    return integer(request, name, 0, at_least=0, at_most=at_most)
 
 
 def integer(request: Request, name: str, default: int, *, at_least: int, at_most: int) -> int:

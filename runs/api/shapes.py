@@ -4,26 +4,29 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from runs.models import Assistant, Cron, Run, Thread
+from runs.models import Assistant, AssistantVersion, Cron, Run, Thread
 
 
 def _time(moment: datetime) -> str:
     return moment.isoformat()
 
 
-def assistant_fields(assistant: Assistant) -> dict[str, Any]:
+def version_fields(version: Assistant | AssistantVersion) -> dict[str, Any]:
     return {
-        "assistant_id": str(assistant.assistant_id),
-        "graph_id": assistant.graph_id,
-        "config": assistant.config,
-        "context": assistant.context,
-        "metadata": assistant.metadata,
-        "name": assistant.name,
-        "description": assistant.description,
-        "version": assistant.version,
-        "created_at": _time(assistant.created_at),
-        "updated_at": _time(assistant.updated_at),
+        "assistant_id": str(version.assistant_id),
+        "graph_id": version.graph_id,
+        "config": version.config,
+        "context": version.context,
+        "metadata": version.metadata,
+        "name": version.name,
+        "description": version.description,
+        "version": version.version,
+        "created_at": _time(version.created_at),
     }
+
+
+def assistant_fields(assistant: Assistant) -> dict[str, Any]:
+    return {**version_fields(assistant), "updated_at": _time(assistant.updated_at)}
 
 
 def thread_fields(thread: Thread) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from runs.api.assistants import AssistantViewSet
+from runs.api.assistants import AssistantViewSet, GraphViewSet
 from runs.api.creation import AllRunsViewSet, ThreadRunsViewSet
 from runs.api.crons import CronViewSet
 from runs.api.runs import RunByIdViewSet, RunViewSet
@@ -11,7 +11,17 @@ from runs.api.threads import StateViewSet, ThreadViewSet
 urlpatterns = [
     path("assistants", AssistantViewSet.as_view({"post": "create"})),
     path("assistants/search", AssistantViewSet.as_view({"post": "search"})),
-    path("assistants/<str:assistant_id>", AssistantViewSet.as_view({"get": "retrieve"})),
+    path("assistants/count", AssistantViewSet.as_view({"post": "count"})),
+    path(
+        "assistants/<str:assistant_id>",
+        AssistantViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
+    ),
+    path("assistants/<str:assistant_id>/versions", AssistantViewSet.as_view({"post": "versions"})),
+    path("assistants/<str:assistant_id>/latest", AssistantViewSet.as_view({"post": "set_latest"})),
+    path("assistants/<str:assistant_id>/graph", GraphViewSet.as_view({"get": "drawing"})),
+    path("assistants/<str:assistant_id>/schemas", GraphViewSet.as_view({"get": "schemas"})),
+    path("assistants/<str:assistant_id>/subgraphs", GraphViewSet.as_view({"get": "subgraphs"})),
+    path("assistants/<str:assistant_id>/subgraphs/<str:namespace>", GraphViewSet.as_view({"get": "subgraph"})),
     path("threads", ThreadViewSet.as_view({"post": "create"})),
     path("threads/search", ThreadViewSet.as_view({"post": "search"})),
     path(

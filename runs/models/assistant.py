@@ -28,7 +28,10 @@ class AssistantQuerySet(models.QuerySet["Assistant"]):
 
 
 class Assistant(models.Model):
-    """A graph plus its configuration. The system's own, one for each graph, have no organisation."""
+    """A graph plus its configuration, as its current version has it.
+
+    The system's own, one for each graph, have no organisation, and one version only.
+    """
 
     assistant_id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     organization = models.ForeignKey(Organization, null=True, blank=True, on_delete=models.CASCADE, related_name="+")
@@ -48,7 +51,7 @@ class Assistant(models.Model):
     objects = AssistantQuerySet.as_manager()
 
     class Meta:
-        indexes = [models.Index(fields=["organization", "-created_at"])]
+        indexes = [models.Index(fields=["organization", "-created_at", "assistant_id"], name="assistant_newest")]
 
     def __str__(self) -> str:
         return self.name
@@ -56,3 +59,23 @@ class Assistant(models.Model):
     @property
     def is_system(self) -> bool:
         return self.organization_id is None
+
+
+class AssistantVersion(models.Model):
+    """What an assistant of an organisation was made or changed to; never changed itself."""
+
+    assistant = models.ForeignKey(Assistant, on_delete=models.CASCADE, related_name="versions", db_index=False)
+    version = models.PositiveIntegerField()
+    graph = models.ForeignKey(Graph, on_delete=models.CASCADE, related_name="+")
+    name = models.CharField(max_length=255)
+    description = models.TextField(null=True, blank=True)  # noqa: DJ001  null on the wire
+    config = JSONField(default=dict, blank=True)
+    context = JSONField(default=dict, blank=True)
+    metadata = JSONField(default=dict, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["assistant", "version"], name="one_assistant_per_version")]
+
+    def __str__(self) -> str:
+        return f"{self.assistant_id} {self.version}"

@@ -6,12 +6,13 @@ import orjson
 from django.db import transaction
 
 from accounts.tenancy import Tenant
-from runs import calls, lifecycle
-from runs.exceptions import Conflict, Invalid, NotFound, Refusal, Unavailable
+from runs import lifecycle
+from runs.exceptions import Conflict, Invalid, NotFound
 from runs.lifecycle import ThreadBusy
 from runs.models import Run, Thread
 from runs.protocol.requests.base import CheckpointBody
 from runs.protocol.requests.state import HistoryQuery, StateUpdate
+from runs.services.questions import ask
 from runs.services.threads import get_thread, hold_thread
 
 NOT_FOUND = "Checkpoint not found."
@@ -123,23 +124,4 @@ def _before(thread: Thread, before: Any) -> dict[str, Any] | None:
 
 
 def _ask(method: str, tenant: Tenant, thread: Thread, **params: Any) -> bytes:
-    try:
-        return calls.ask(
-            method,
-            thread_id=thread.pk,
-            graph_id=thread.graph_id,
-            organization_id=str(tenant.organization_id),
-            user_id=str(tenant.user_id),
-            **params,
-        )
-    except calls.NoEngine:
-        raise Unavailable("No engine can answer at the moment; try again.") from None
-    except calls.CallRefused as exc:
-        raise _REFUSALS[exc.status](exc.detail) from None
-
-
-def _invalid(detail: str) -> Refusal:
-    return Invalid(("body",), detail)
-
-
-_REFUSALS = {404: NotFound, 409: Conflict, 422: _invalid}
+    return ask(method, tenant, thread.graph_id, thread_id=thread.pk, **params)

@@ -23,6 +23,21 @@ STATE = {
     "checkpoint_id": CHECKPOINT["checkpoint_id"],
     "parent_checkpoint_id": None,
 }
+DRAWING = {
+    "nodes": [
+        {"id": "__start__", "type": "runnable", "data": {"id": ["RunnableCallable"], "name": "__start__"}},
+        {"id": "say", "type": "runnable", "data": {"id": ["RunnableCallable"], "name": "say"}},
+    ],
+    "edges": [{"source": "__start__", "target": "say"}],
+}
+SCHEMAS = {
+    "graph_id": "echo",
+    "input_schema": {"title": "Input", "type": "object"},
+    "output_schema": {"title": "Output", "type": "object"},
+    "state_schema": {"title": "State", "type": "object"},
+    "config_schema": None,
+    "context_schema": None,
+}
 
 
 class FakeEngine:
@@ -35,6 +50,9 @@ class FakeEngine:
             "has_checkpoint": True,
             "history": [STATE],
             "update": {"state": STATE, "checkpoint": CHECKPOINT},
+            "graph": DRAWING,
+            "schemas": SCHEMAS,
+            "subgraphs": {"child": SCHEMAS},
         }
         self.error: Exception | None = None
 

@@ -7,7 +7,7 @@ from django.db.models import Model
 
 from accounts.models import Membership, Organization, User
 from runs.identifiers import new_id
-from runs.models import Assistant, Cron, EventChunk, Run, Thread
+from runs.models import Assistant, AssistantVersion, Cron, EventChunk, Run, Thread
 from runs.records import pack, record
 from runs.states import RunStatus
 from tests.api.engine import STATE
@@ -27,6 +27,16 @@ def make_rows(owner: User, word: str, *, shared: bool = False) -> Rows:
     assistant = Assistant.objects.create(
         organization_id=tenant.organization_id,
         owner_id=tenant.user_id,
+        graph_id="echo",
+        name=word,
+        description=word,
+        config={"configurable": words},
+        context=words,
+        metadata=words,
+    )
+    AssistantVersion.objects.create(
+        assistant=assistant,
+        version=1,
         graph_id="echo",
         name=word,
         description=word,
@@ -70,15 +80,26 @@ def ids_of(rows: Rows) -> dict[str, str]:
         "assistant_id": str(rows.assistant.pk),
         "cron_id": str(rows.cron.pk),
         "checkpoint_id": checkpoint_id,
+        "namespace": "child",
     }
 
 
 def unknown_ids() -> dict[str, str]:
-    return {name: str(new_id()) for name in ("thread_id", "run_id", "assistant_id", "cron_id", "checkpoint_id")}
+    names = ("thread_id", "run_id", "assistant_id", "cron_id", "checkpoint_id")
+    return {**{name: str(new_id()) for name in names}, "namespace": "child"}
 
 
 def fingerprint() -> str:
     """Of all rows that hold somebody's data."""
-    models: list[type[Model]] = [Thread, Run, Assistant, Cron, EventChunk, Organization, Membership]
+    models: list[type[Model]] = [
+        Thread,
+        Run,
+        Assistant,
+        AssistantVersion,
+        Cron,
+        EventChunk,
+        Organization,
+        Membership,
+    ]
     rows = [sorted(map(repr, model._default_manager.values_list())) for model in models]
     return hashlib.sha256(repr(rows).encode()).hexdigest()

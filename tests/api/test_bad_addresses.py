@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 
 from tests.api.routes import ROUTES, title
-from tests.api.rows import fingerprint, ids_of, make_rows
+from tests.api.rows import fingerprint, ids_of, make_rows, unknown_ids
 from tests.factories import make_run, make_thread, tenant_of
 
 ODD_IDS = [
@@ -165,7 +165,7 @@ def test_an_address_that_is_none_is_answered_in_json(client, method, path):
 def test_methods_that_an_address_does_not_have_are_answered_in_json(client, route):
     known = {route.method for route in ROUTES}
     here = {other.method for other in ROUTES if other.path == route.path}
-    path = "/" + route.path.format(thread_id="t", run_id="r", assistant_id="a", checkpoint_id="c", cron_id="d")
+    path = "/" + route.path.format(**unknown_ids())
     for method in (known | {"PUT", "TRACE", "PROPFIND"}) - here - {"GET"}:
         response = client.generic(method, path)
         assert response.status_code == 405

@@ -224,8 +224,6 @@ def test_a_finished_run_can_not_be_cancelled(client, alice, status):
 
 BAD_ASSISTANTS = [
     ({"graph_id": ""}, "graph_id"),
-    ({"graph_id": "nope"}, "graph_id"),
-    ({"graph_id": "../echo"}, "graph_id"),
     ({"graph_id": "x" * 65}, "graph_id"),
     ({"assistant_id": "mine"}, "assistant_id"),
     ({"assistant_id": "046B5DC7-2108-582C-9C6C-31D556D138F0"}, "assistant_id"),

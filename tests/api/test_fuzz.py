@@ -100,6 +100,8 @@ PARAMETERS = (
     "wait",
     "cancel_on_disconnect",
     "subgraphs",
+    "xray",
+    "recurse",
     "last_event_id",
 )
 queries = st.dictionaries(

@@ -7,6 +7,7 @@ from drf_spectacular.drainage import GENERATOR_STATS
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.validation import validate_schema
 
+from runs.api.urls import urlpatterns as api_patterns
 from runs.protocol.requests.assistants import AssistantSearch
 from runs.protocol.requests.runs import RunRequest
 from runs.protocol.requests.threads import ThreadSearch
@@ -55,9 +56,21 @@ def test_every_route_is_described(schema, route):
         assert "404" in operation["responses"]
 
 
-def test_nothing_else_is_described(schema):
+def test_everything_that_is_served_is_described_and_nothing_else(schema):
     described = {(method.upper(), path[1:]) for path, operations in schema["paths"].items() for method in operations}
-    assert described == {(route.method, route.path) for route in ROUTES}
+    served = {
+        (method.upper(), str(pattern.pattern).replace("<str:", "{").replace(">", "}"))
+        for pattern in api_patterns
+        for method in pattern.callback.actions
+        if method != "head"
+    }
+    assert described == served | {("GET", "ok"), ("GET", "info")}
+    assert served == {(route.method, route.path) for route in ROUTES}
+
+
+def test_what_is_open_to_everybody_needs_no_credential(schema):
+    for path in ("/ok", "/info"):
+        assert "security" not in schema["paths"][path]["get"] or schema["paths"][path]["get"]["security"] == [{}]
 
 
 def test_every_operation_has_a_name_of_its_own(schema):

@@ -66,7 +66,7 @@ def test_without_an_engine_it_is_worth_trying_again(client, alice, address):
     assert set(response.json()) == {"detail"}
 
 
-@pytest.mark.parametrize("status", [404, 409, 422])
+@pytest.mark.parametrize("status", [404, 409, 422, 503])
 def test_what_an_engine_refuses_is_refused(client, alice, engine, status):
     engine.error = CallRefused(status, "the reason")
     response = client.get(f"/threads/{make_rows(alice, 'word').thread.pk}/state")

@@ -85,6 +85,6 @@ async def test_an_unforeseen_failure_is_an_answer_too(
         await desk.answer("state", {**ABOUT, "subgraphs": False})
     assert (refused.value.status, refused.value.detail) == (
         422,
-        "The graph can not make out its state: RuntimeError.",
+        "The graph failed to answer: RuntimeError.",
     )
     assert "thread_id=thread" in caplog.text

@@ -14,7 +14,7 @@ from accounts.models import User
 from deerflow_site.postgres import base
 from deerflow_site.postgres.base import _Checks, _Outage
 from tests.api.routes import PREFIXES, ROUTES, Route, send, title
-from tests.api.rows import Rows, make_rows
+from tests.api.rows import Rows, ids_of, make_rows
 from tests.factories import api_client
 
 
@@ -230,13 +230,7 @@ def test_every_request_of_the_api_is_to_be_tried_again(
 ) -> None:
     client: APIClient = api_client(alice)
     client.raise_request_exception = False
-    ids = {
-        "thread_id": rows.thread.pk,
-        "run_id": str(rows.run.pk),
-        "assistant_id": str(rows.assistant.pk),
-        "cron_id": str(rows.cron.pk),
-        "checkpoint_id": "1f0a0000-0000-6000-8000-000000000001",
-    }
+    ids = ids_of(rows)
     away.failure = failure
     unavailable(send(client, route, ids, prefix))
 
@@ -260,7 +254,7 @@ def test_signing_in_is_to_be_tried_again(alice: User, away: Away, failure: Excep
 
 
 @with_rows
-@pytest.mark.parametrize("path", ["/ok", "/docs", "/openapi.json", "/admin/login/"])
+@pytest.mark.parametrize("path", ["/ok", "/info", "/docs", "/openapi.json", "/admin/login/"])
 def test_what_needs_no_rows_is_answered_all_the_same(away: Away, path: str) -> None:
     away.failure = FAILURES[0]
     assert Client().get(path).status_code == 200

@@ -78,15 +78,18 @@ def test_static_files_are_served_without_collecting_them(client, settings, path)
     assert b"".join(response.streaming_content)
 
 
-def test_ok_says_so(client):
-    assert client.get("/ok").json() == {"ok": True}
-
-
 def test_the_reference_page_reads_the_schema(client):
     page = client.get("/docs")
     assert page.status_code == 200
     assert "'unsafe-inline'" not in page.headers["Content-Security-Policy"].split("style-src")[0]
     assert "/openapi.json" in client.get("/docs?script=").content.decode()
+
+
+def test_the_reference_page_is_dark_where_the_readers_system_is(client):
+    page = client.get("/docs").content.decode()
+    for path in ("/static/site/reference.js", "/static/site/reference.css"):
+        assert path in page
+        assert b"dark-mode" in b"".join(client.get(path).streaming_content)
 
 
 def test_the_schema_describes_each_address_once(client):

@@ -3,13 +3,22 @@
 The shapes are made in `runs.api.shapes`; here they are only described, and tests hold the one to the other.
 """
 
-from runs.api.schema.assistants import Assistant, Assistants
+from runs.api.schema.assistants import (
+    Assistant,
+    Assistants,
+    AssistantVersion,
+    AssistantVersions,
+    Drawing,
+    GraphSchemas,
+    Subgraphs,
+)
 from runs.api.schema.base import Shape
 from runs.api.schema.crons import Count, Cron, Crons
 from runs.api.schema.operations import (
     ACTION,
     CANCEL,
     CURSOR,
+    DELETE_THREADS,
     EMPTY,
     FOLLOWED,
     LEAVING,
@@ -19,11 +28,13 @@ from runs.api.schema.operations import (
     ONCE,
     PAGES,
     PLACE,
+    RECURSE,
     SELECT,
     STATUS,
     STREAM,
     SUBGRAPHS,
     VALUES,
+    XRAY,
     operation,
 )
 from runs.api.schema.runs import Run, Runs
@@ -33,6 +44,7 @@ __all__ = [
     "ACTION",
     "CANCEL",
     "CURSOR",
+    "DELETE_THREADS",
     "EMPTY",
     "FOLLOWED",
     "LEAVING",
@@ -42,20 +54,27 @@ __all__ = [
     "ONCE",
     "PAGES",
     "PLACE",
+    "RECURSE",
     "SELECT",
     "STATUS",
     "STREAM",
     "SUBGRAPHS",
     "VALUES",
+    "XRAY",
     "Assistant",
+    "AssistantVersion",
+    "AssistantVersions",
     "Assistants",
     "Count",
     "Cron",
     "Crons",
+    "Drawing",
+    "GraphSchemas",
     "Run",
     "Runs",
     "Shape",
     "StateWritten",
+    "Subgraphs",
     "Thread",
     "ThreadState",
     "ThreadStates",

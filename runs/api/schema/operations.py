@@ -58,6 +58,15 @@ SELECT = OpenApiParameter(
 )
 STATUS = OpenApiParameter("status", str, enum=RunStatus.values)
 SUBGRAPHS = OpenApiParameter("subgraphs", bool, description="With the states of subgraphs in `tasks`.")
+XRAY = OpenApiParameter(
+    "xray",
+    {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": 100}]},
+    description="With the nodes of subgraphs; a number says down to which depth.",
+)
+RECURSE = OpenApiParameter("recurse", bool, description="With the subgraphs of subgraphs.")
+DELETE_THREADS = OpenApiParameter(
+    "delete_threads", bool, description="Delete your threads that it ran on last, too; needs `threads:delete`."
+)
 LEAVING = OpenApiParameter("cancel_on_disconnect", bool, description="Cancel the run when its last reader leaves.")
 ACTION = OpenApiParameter("action", str, enum=CancelAction.values, description="How to cancel.")
 CANCEL = [

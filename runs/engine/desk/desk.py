@@ -5,7 +5,7 @@ import sqlite3
 
 import psycopg
 
-from runs.engine.desk import state
+from runs.engine.desk import graphs, state
 from runs.engine.desk.questions import Answer, Means, Params, Refused
 from runs.engine.encode import to_json
 from runs.engine.graphs import BrokenGraph, Registry, UnknownGraph
@@ -13,7 +13,7 @@ from runs.engine.storage import FencedSaver, StaleAttempt
 
 logger = logging.getLogger(__name__)
 
-_ANSWERS: dict[str, Answer] = {**state.ANSWERS}
+_ANSWERS: dict[str, Answer] = {**state.ANSWERS, **graphs.ANSWERS}
 
 
 class Desk:
@@ -37,7 +37,7 @@ class Desk:
             raise Refused(503, "The question could not be answered.") from exc
         except Exception as exc:  # a graph's own code runs here too
             logger.exception("the question '%s' made a graph fail: %s", method, _about(params))
-            raise Refused(422, f"The graph can not make out its state: {type(exc).__name__}.") from exc
+            raise Refused(422, f"The graph failed to answer: {type(exc).__name__}.") from exc
 
 
 def _about(params: Params) -> str:

@@ -19,6 +19,11 @@ _RESERVED = frozenset(
 )
 
 
+def is_reserved(key: str) -> bool:
+    """Whether only the server sets this key of `configurable`."""
+    return key in _RESERVED or key.startswith(("__", "langgraph_"))
+
+
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -58,7 +63,7 @@ class ConfigBody(Body):
     @classmethod
     def _no_reserved_keys(cls, value: Json | None) -> Json | None:
         for key in value or {}:
-            if key in _RESERVED or key.startswith(("__", "langgraph_")):
+            if is_reserved(key):
                 raise ValueError(f"'{key[:100]}' is set by the server")
         for key, kind, name in (
             ("thread_id", str, "a string"),

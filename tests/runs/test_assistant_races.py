@@ -1,0 +1,120 @@
+"""Assistants that several change at once: no version is lost, and nobody is failed."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connections
+
+from accounts.models import User
+from accounts.tenancy import Tenant
+from runs.exceptions import Conflict, NotFound
+from runs.models import Assistant, AssistantVersion
+from runs.protocol.requests.assistants import AssistantCreate, AssistantPatch, VersionSearch
+from runs.services import assistants
+from tests.factories import tenant_of
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("graphs")]
+
+ID = "01890a5d-ac96-774b-bcce-b302099a8057"
+TOGETHER = 4
+
+
+@pytest.fixture
+def tenant(alice: User, acme: object) -> Tenant:
+    return tenant_of(alice)
+
+
+def at_once(*calls: Callable[[], Any]) -> list[Any]:
+    """What each answers or raises, in threads that start together."""
+    start = threading.Barrier(len(calls))
+
+    def answer(call: Callable[[], Any]) -> Any:
+        start.wait(10)
+        try:
+            return call()
+        except (Conflict, NotFound) as exc:
+            return exc
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(answer, calls))
+
+
+def make(tenant: Tenant, **over: Any) -> Assistant:
+    return assistants.create_assistant(tenant, AssistantCreate(graph_id="echo", assistant_id=ID, **over))
+
+
+def patch(tenant: Tenant, key: str) -> Assistant:
+    return assistants.patch_assistant(tenant, ID, AssistantPatch(metadata={key: 1}))
+
+
+def test_patches_at_once_each_have_their_version_and_all_their_keys(tenant: Tenant) -> None:
+    make(tenant)
+    for _ in range(5):
+        before = Assistant.objects.get(pk=ID).version
+        keys = [f"{before}-{number}" for number in range(TOGETHER)]
+        made = at_once(*[lambda key=key: patch(tenant, key) for key in keys])  # type: ignore[misc]
+        assert sorted(assistant.version for assistant in made) == list(range(before + 1, before + 1 + TOGETHER))
+    current = Assistant.objects.get(pk=ID)
+    kept = assistants.list_versions(tenant, ID, VersionSearch(limit=1000))
+    assert [version.version for version in kept] == list(range(1 + 5 * TOGETHER, 0, -1))
+    assert len(current.metadata) == 5 * TOGETHER
+    assert kept[0].metadata == current.metadata
+
+
+def test_a_patch_and_a_choice_at_once_end_as_one_after_the_other(tenant: Tenant) -> None:
+    make(tenant, metadata={"first": 1})
+    patch(tenant, "second")
+    for _ in range(5):
+        at_once(lambda: patch(tenant, "x"), lambda: assistants.set_latest_version(tenant, ID, 1))
+        current = Assistant.objects.get(pk=ID)
+        kept = AssistantVersion.objects.get(assistant=current, version=current.version)
+        assert kept.metadata == current.metadata
+    assert AssistantVersion.objects.count() == 7
+
+
+def test_of_those_who_make_one_at_once_one_does(tenant: Tenant) -> None:
+    answers = at_once(*[lambda: make(tenant)] * TOGETHER)
+    assert sorted(type(answer).__name__ for answer in answers) == ["Assistant", *["Conflict"] * (TOGETHER - 1)]
+    assert AssistantVersion.objects.count() == 1
+
+
+def test_of_those_who_make_one_at_once_all_have_it_when_they_do_not_mind(tenant: Tenant) -> None:
+    answers = at_once(*[lambda: make(tenant, if_exists="do_nothing")] * TOGETHER)
+    assert {str(answer.pk) for answer in answers} == {ID}
+
+
+def test_of_those_who_delete_one_at_once_one_does(tenant: Tenant) -> None:
+    make(tenant)
+    delete = lambda: assistants.delete_assistant(tenant, ID, delete_threads=False)  # noqa: E731
+    answers = at_once(*[delete] * TOGETHER)
+    assert sorted(type(answer).__name__ for answer in answers) == ["NoneType", *["NotFound"] * (TOGETHER - 1)]
+
+
+def test_a_patch_and_a_deletion_at_once_leave_no_version_behind(tenant: Tenant) -> None:
+    for _ in range(5):
+        make(tenant)
+        delete = lambda: assistants.delete_assistant(tenant, ID, delete_threads=False)  # noqa: E731
+        patched, deleted = at_once(lambda: patch(tenant, "x"), delete)
+        assert deleted is None and (isinstance(patched, NotFound) or patched.version == 2)
+        assert not AssistantVersion.objects.exists()
+
+
+def test_an_assistant_is_there_with_its_version_or_not_at_all(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the process ends in between."""
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    make(tenant)
+    monkeypatch.setattr(assistants, "_keep_version", die)
+    with pytest.raises(KeyboardInterrupt):
+        assistants.create_assistant(tenant, AssistantCreate(graph_id="echo"))
+    with pytest.raises(KeyboardInterrupt):
+        patch(tenant, "x")
+    [only] = Assistant.objects.for_tenant(tenant).filter(organization_id=tenant.organization_id)
+    assert (only.version, only.metadata) == (1, {})
