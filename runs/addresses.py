@@ -8,30 +8,17 @@ which then goes to what was checked (see `runs.host.courier`).
 import ipaddress
 import re
 import socket
-from dataclasses import dataclass
 
 import httpx
 from django.conf import settings
 
-MAX_LENGTH = 2048
+from runs.webhook_config import AddressRules
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class AddressRefused(ValueError):
     """The address is not called; the message is the end of a sentence that begins with the field's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class AddressRules:
-    """What the operator allows, beside what is refused anyway: `webhooks.url` of a langgraph.json."""
-
-    require_https: bool = False
-    #: Names, and `*.name` for every name below; empty: all.
-    allowed_domains: tuple[str, ...] = ()
-    #: Empty: those of the web, and those that anybody may listen on.
-    allowed_ports: frozenset[int] = frozenset()
-    max_length: int = MAX_LENGTH
 
 
 _LENIENT = AddressRules()
@@ -73,7 +60,7 @@ def is_public(address: IPAddress) -> bool:
 
 def check_address(url: str, rules: AddressRules = _LENIENT) -> None:
     """Raise AddressRefused for what is never called. Asks no name server."""
-    parsed = _parse(url, min(rules.max_length, MAX_LENGTH))
+    parsed = _parse(url, rules.max_length)
     if rules.require_https and parsed.scheme != "https":
         raise AddressRefused("must be an https address")
     _check_port(port_of(parsed), rules)
@@ -94,9 +81,12 @@ def host_of(url: httpx.URL) -> str:
 
 
 def receiver_of(url: str) -> str:
-    """Who is behind a checked address: host and port."""
-    parsed = httpx.URL(url)
-    return f"{host_of(parsed)[:280]} {port_of(parsed)}"
+    """Who is behind an address: host and port. An address that nobody could call is nobody's."""
+    try:
+        parsed = httpx.URL(url)
+        return f"{host_of(parsed)[:280]} {port_of(parsed)}"
+    except (httpx.InvalidURL, KeyError, TypeError):
+        return ""
 
 
 def _parse(url: str, longest: int) -> httpx.URL:
@@ -129,7 +119,6 @@ def _check_port(port: int, rules: AddressRules) -> None:
 
 def _covers(domain: str, host: str) -> bool:
     """Whether an entry of the operator's list is meant for this host; `*.name` is for those below the name alone."""
-    domain = domain.lower()
     return host.endswith(domain[1:]) if domain.startswith("*.") else host == domain
 
 

@@ -21,9 +21,11 @@ from runs.engine import pipe
 from runs.fences import lower_fences
 from runs.host import chores
 from runs.host.clock import keep_time
+from runs.host.courier import Courier
 from runs.host.engine import Engine
 from runs.host.limits import POLICE_SECONDS, Held, Key, Limits
 from runs.host.pool import Pool
+from runs.host.sender import Sender
 from runs.host.upkeep import Upkeep
 from runs.langgraph_json import read_config
 from runs.lifecycle import Attempt
@@ -31,7 +33,7 @@ from runs.log import current_hub
 from runs.models import Run
 from runs.postgres import is_transient
 from runs.records import Chunk
-from runs.signals import cancel_requested, runs_pending, threads_deleted
+from runs.signals import cancel_requested, deliveries_due, runs_pending, threads_deleted
 from runs.states import CancelAction, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class Host:
         self._pending = asyncio.Event()
         self._cancels = asyncio.Event()
         self._deleted = asyncio.Event()
+        self._due = asyncio.Event()
         self._idle = asyncio.Event()
         self._draining = False
         #: Held while runs are claimed and handed out.
@@ -77,8 +80,9 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._is_alone, self._runs = alone, runs
         self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
-        graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
-        await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""), complete=alone, tell_errors=runs)
+        config = read_config(settings.LANGGRAPH_CONFIG)
+        self._sender = Sender(Courier(config.webhooks), self._due.set)
+        await in_database(chores.register_graphs, dict.fromkeys(config.graphs, ""), complete=alone, tell_errors=runs)
         if alone:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
@@ -93,6 +97,7 @@ class Host:
         self._spawn(self._forever(self._dispatch, self._pending, _TICK_SECONDS))
         self._spawn(self._forever(self._check_leases, self._cancels, settings.HEARTBEAT_SECONDS))
         self._spawn(self._forever(self._limits.enforce, None, POLICE_SECONDS))
+        self._spawn(self._forever(self._sender.look, self._due, _TICK_SECONDS))
         if alone:
             self._spawn(self._forever(self._upkeep.tick, self._deleted, _TICK_SECONDS))
         else:
@@ -108,7 +113,7 @@ class Host:
 
     async def drain(self, seconds: float) -> None:
         """Take no more runs, give the running ones so long, hand the others back."""
-        self._draining = True
+        self._draining = self._sender.draining = True
         await self._until_idle(seconds)
         for held in list(self._held.values()):
             self._limits.stop(held, "drain")
@@ -116,7 +121,7 @@ class Host:
 
     async def stop(self) -> None:
         """End the engines; what they still held is handed back."""
-        self._draining = True
+        self._draining = self._sender.draining = True
         with contextlib.suppress(TimeoutError):
             # What is being claimed at this moment is handed back too.
             async with asyncio.timeout(_FAREWELL_SECONDS), self._claiming:
@@ -127,6 +132,7 @@ class Host:
         calls.install(None)
         for task in self._tasks:
             task.cancel()
+        await self._sender.stop()
         await self._pool.stop()
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
@@ -136,7 +142,12 @@ class Host:
 
     def _connect(self) -> None:
         """Be woken by what this process commits. Signals come in the thread that committed."""
-        wakes = {runs_pending: self._pending, cancel_requested: self._cancels, threads_deleted: self._deleted}
+        wakes = {
+            runs_pending: self._pending,
+            cancel_requested: self._cancels,
+            threads_deleted: self._deleted,
+            deliveries_due: self._due,
+        }
         for signal, event in wakes.items():
             signal.connect(lambda event=event, **_: self._wake(event), weak=False)
 
@@ -245,6 +256,8 @@ class Host:
             case "done":
                 key = uuid.UUID(message.fields["run_id"]), uuid.UUID(message.fields["claim"])
                 self._on_done(key, message.fields["ended"])
+            case "due":
+                self._due.set()
             case "hello":
                 self._spawn(
                     in_database_at_last(

@@ -4,6 +4,7 @@ Whoever sends holds a delivery by its `claim` until `next_attempt_at`, by the da
 leaves a delivery that is due again then, so a receiver may hear twice of one end, under one id.
 """
 
+import logging
 import random
 import uuid
 from collections import Counter
@@ -25,6 +26,8 @@ from runs.news import tell
 from runs.shapes import run_fields
 from runs.signals import deliveries_due
 
+logger = logging.getLogger(__name__)
+
 #: How long a claimed delivery is its sender's. Longer than any sending takes.
 LEASE = timedelta(seconds=60)
 #: Seconds until the next attempt after each that failed; then nobody tries any more.
@@ -33,7 +36,6 @@ _JITTER = 0.2
 #: The longest that a receiver may ask to be left alone.
 _LONGEST_REST = 3600.0
 _BATCH = 200
-
 
 
 def add_delivery(run_id: uuid.UUID) -> None:
@@ -58,8 +60,16 @@ def _payload(run: Run) -> bytes:
         "run_started_at": _time(run.started_at),
         "run_ended_at": _time(run.ended_at),
         "webhook_sent_at": _time(timezone.now()),
-        "values": run.thread.values,
     }
+    try:
+        return _json({**body, "values": run.thread.values})
+    except orjson.JSONEncodeError as exc:
+        # Whatever is in them, the run has to end.
+        logger.error("the webhook of run %s goes without values: %s", run.run_id, exc)
+        return _json({**body, "values": None})
+
+
+def _json(body: dict[str, Any]) -> bytes:
     return orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
 
 
@@ -200,20 +210,16 @@ def not_delivered(sending: Sending, error: str, *, status_code: int | None = Non
     return bool(_held(sending).update(next_attempt_at=Now() + timedelta(seconds=pause), **fields))
 
 
-def disable(sending: Sending, status_code: int) -> bool:
-    """The receiver is gone for good: neither this nor anything else of the organization is sent there any more.
-
-    Answers whether the delivery was still the sender's.
-    """
+def disable(sending: Sending, status_code: int) -> None:
+    """The receiver is gone for good: neither this nor anything else of the organization is sent there any more."""
     with transaction.atomic():
-        if not _held(sending).update(last_status_code=status_code):
-            return False
+        # First, so that two who are told so at once do not hold deliveries that the other one wants.
         WebhookEndpoint.objects.get_or_create(organization_id=sending.organization_id, url=sending.url)
+        _held(sending).update(last_status_code=status_code)
         pending = Delivery.objects.filter(
             organization_id=sending.organization_id, url=sending.url, status=DeliveryStatus.PENDING
         )
         pending.update(status=DeliveryStatus.DISABLED, claim=None, payload=b"", last_error="the receiver is gone")
-    return True
 
 
 def prune_deliveries() -> None:
@@ -223,5 +229,3 @@ def prune_deliveries() -> None:
     old = list(over.order_by("created_at").values_list("pk", flat=True)[:_BATCH])
     if old:
         Delivery.objects.filter(pk__in=old).delete()
-
-
