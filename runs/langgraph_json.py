@@ -60,7 +60,7 @@ class GraphConfig:
     import_paths: tuple[Path, ...] = ()
     #: May hold keys of model providers, so it stays out of logs.
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
-    webhooks: WebhookConfig = WebhookConfig()
+    webhooks: WebhookConfig = field(default_factory=WebhookConfig)
     #: Keys of the file that this server does not act upon.
     ignored: tuple[str, ...] = ()
 

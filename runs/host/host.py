@@ -57,6 +57,8 @@ class Host:
         self._upkeep = Upkeep(
             self._pool, self._check_leases, lambda: {held.attempt.thread_id for held in self._held.values()}
         )
+        self._config = read_config(settings.LANGGRAPH_CONFIG)
+        self._sender = Sender(Courier(self._config.webhooks), lambda: self._due.set())
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pending = asyncio.Event()
         self._cancels = asyncio.Event()
@@ -80,9 +82,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._is_alone, self._runs = alone, runs
         self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
-        config = read_config(settings.LANGGRAPH_CONFIG)
-        self._sender = Sender(Courier(config.webhooks), self._due.set)
-        await in_database(chores.register_graphs, dict.fromkeys(config.graphs, ""), complete=alone, tell_errors=runs)
+        await in_database(chores.register_graphs, dict.fromkeys(self._config.graphs, ""), complete=alone, tell_errors=runs)
         if alone:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
@@ -97,7 +97,7 @@ class Host:
         self._spawn(self._forever(self._dispatch, self._pending, _TICK_SECONDS))
         self._spawn(self._forever(self._check_leases, self._cancels, settings.HEARTBEAT_SECONDS))
         self._spawn(self._forever(self._limits.enforce, None, POLICE_SECONDS))
-        self._spawn(self._forever(self._sender.look, self._due, _TICK_SECONDS))
+        self._spawn(self._forever(self._sender.send_due, self._due, _TICK_SECONDS))
         if alone:
             self._spawn(self._forever(self._upkeep.tick, self._deleted, _TICK_SECONDS))
         else:

@@ -26,7 +26,7 @@ class Sender:
         self._sendings: dict[asyncio.Task[None], Sending] = {}
         self.draining = False
 
-    async def look(self) -> None:
+    async def send_due(self) -> None:
         """Begin to send what is due and finds room; comes back before it is sent."""
         if self.draining or len(self._sendings) >= ROOM.total:
             return
