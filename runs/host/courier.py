@@ -60,9 +60,9 @@ async def look_up(host: str, port: int) -> list[str]:
 class PublicNetwork(httpcore.AsyncNetworkBackend):
     """Connects to names that stand for nothing but public addresses: one of those that it has just looked at."""
 
-    def __init__(self, resolve: Resolve) -> None:
+    def __init__(self, resolve: Resolve = look_up, network: httpcore.AsyncNetworkBackend | None = None) -> None:
         self._resolve = resolve
-        self._network = httpcore.AnyIOBackend()
+        self._network = network or httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -126,9 +126,9 @@ def _trusted() -> SSLContext:
 
 
 class Courier:
-    def __init__(self, config: WebhookConfig, resolve: Resolve = look_up) -> None:
+    def __init__(self, config: WebhookConfig, network: httpcore.AsyncNetworkBackend) -> None:
         self._config = config
-        self._network = PublicNetwork(resolve)
+        self._network = network
 
     async def deliver(self, url: str, payload: bytes, webhook_id: str, secrets: Sequence[str]) -> Reply:
         """Send it, signed now with each of the secrets. Raises NotReached."""

@@ -21,7 +21,7 @@ from runs.engine import pipe
 from runs.fences import lower_fences
 from runs.host import chores
 from runs.host.clock import keep_time
-from runs.host.courier import Courier
+from runs.host.courier import Courier, PublicNetwork
 from runs.host.engine import Engine
 from runs.host.limits import POLICE_SECONDS, Held, Key, Limits
 from runs.host.pool import Pool
@@ -58,7 +58,7 @@ class Host:
             self._pool, self._check_leases, lambda: {held.attempt.thread_id for held in self._held.values()}
         )
         self._config = read_config(settings.LANGGRAPH_CONFIG)
-        self._sender = Sender(Courier(self._config.webhooks), lambda: self._due.set())
+        self._sender = Sender(Courier(self._config.webhooks, PublicNetwork()), lambda: self._due.set())
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pending = asyncio.Event()
         self._cancels = asyncio.Event()
