@@ -82,7 +82,9 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._is_alone, self._runs = alone, runs
         self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
-        await in_database(chores.register_graphs, dict.fromkeys(self._config.graphs, ""), complete=alone, tell_errors=runs)
+        await in_database(
+            chores.register_graphs, dict.fromkeys(self._config.graphs, ""), complete=alone, tell_errors=runs
+        )
         if alone:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)

@@ -222,6 +222,17 @@ def disable(sending: Sending, status_code: int) -> None:
         pending.update(status=DeliveryStatus.DISABLED, claim=None, payload=b"", last_error="the receiver is gone")
 
 
+def send_again(failed: QuerySet[Delivery]) -> int:
+    """Begin anew with those of these that failed. Answers how many."""
+    with transaction.atomic():
+        count = failed.filter(status=DeliveryStatus.FAILED).update(
+            status=DeliveryStatus.PENDING, attempts=0, next_attempt_at=Now()
+        )
+        if count:
+            tell(deliveries_due)
+    return count
+
+
 def prune_deliveries() -> None:
     """Forget the deliveries that were over before the retention of events began."""
     before = timezone.now() - timedelta(days=settings.EVENT_RETENTION_DAYS)

@@ -7,7 +7,7 @@ from django.db.models import Model
 
 from accounts.models import Membership, Organization, User
 from runs.identifiers import new_id
-from runs.models import Assistant, Cron, EventChunk, Run, Thread
+from runs.models import Assistant, Cron, Delivery, EventChunk, Run, Thread, WebhookEndpoint
 from runs.records import pack, record
 from runs.states import RunStatus
 from tests.api.engine import STATE
@@ -79,6 +79,9 @@ def unknown_ids() -> dict[str, str]:
 
 def fingerprint() -> str:
     """Of all rows that hold somebody's data."""
-    models: list[type[Model]] = [Thread, Run, Assistant, Cron, EventChunk, Organization, Membership]
+    models: list[type[Model]] = [
+        *(Thread, Run, Assistant, Cron, EventChunk, Delivery, WebhookEndpoint),
+        *(Organization, Membership),
+    ]
     rows = [sorted(map(repr, model._default_manager.values_list())) for model in models]
     return hashlib.sha256(repr(rows).encode()).hexdigest()

@@ -5,7 +5,6 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
 
 import pytest
 from django.db import connection, connections, transaction
@@ -16,7 +15,6 @@ from pytest_django import Settings
 from accounts.models import Organization, User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.identifiers import new_id
 from runs.lifecycle import Outcome, Write, deliveries
 from runs.lifecycle.append import ROLLED_BACK
 from runs.lifecycle.deliveries import BACK_OFF, Room, Sending, claim_deliveries
@@ -24,12 +22,12 @@ from runs.models import Delivery, DeliveryStatus, Run, Thread, WebhookEndpoint
 from runs.shapes import run_fields
 from runs.signals import deliveries_due
 from runs.states import CancelAction, RunStatus
-from tests.factories import make_run, make_thread, tenant_of
+from tests.factories import WEBHOOK as URL
+from tests.factories import make_delivery, make_run, make_thread, tenant_of
 from tests.fakes import heard
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-URL = "https://hooks.example.com/run?key=1"
 ROOM = Room(total=20, for_organization=10, for_receiver=4)
 ERROR = {"error": "ValueError", "message": "no"}
 
@@ -47,18 +45,6 @@ def running(tenant: Tenant) -> Run:
 def end(run: Run, outcome: Outcome) -> None:
     assert run.claim is not None
     assert lifecycle.write([Write(run.pk, run.claim, run.thread_id, outcome=outcome)]) != [None]
-
-
-def make_delivery(tenant: Tenant, **over: Any) -> Delivery:
-    fields = {
-        "organization_id": tenant.organization_id,
-        "run_id": new_id(),
-        "url": URL,
-        "receiver": "hooks.example.com 443",
-        "payload": b"{}",
-        "next_attempt_at": timezone.now() - timedelta(minutes=1),
-    }
-    return Delivery.objects.create(**{**fields, **over})
 
 
 def claim_one() -> Sending:
