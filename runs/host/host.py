@@ -29,6 +29,7 @@ from runs.host.sender import Sender
 from runs.host.upkeep import Upkeep
 from runs.langgraph_json import read_config
 from runs.lifecycle import Attempt
+from runs.lifecycle.deliveries import hand_back_orphans
 from runs.log import current_hub
 from runs.models import Run
 from runs.postgres import is_transient
@@ -88,6 +89,7 @@ class Host:
         if alone:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
+            await in_database(hand_back_orphans)
         self._connect()
         await current_hub().start()
         calls.install(self._pool.call)
@@ -134,11 +136,11 @@ class Host:
         calls.install(None)
         for task in self._tasks:
             task.cancel()
-        await self._sender.stop()
         await self._pool.stop()
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await in_database(lifecycle.release, left, crashed=False)
+                await self._sender.stop()
         except (Error, TimeoutError) as exc:
             logger.warning("the runs of this host go on when their leases have ended: %r", exc)
 

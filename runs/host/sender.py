@@ -43,11 +43,12 @@ class Sender:
             logger.error("a delivery failed", exc_info=failure)
 
     async def stop(self) -> None:
-        """Give up what is being sent: somebody will send it again."""
-        tasks = list(self._sendings)
-        for task in tasks:
+        """Hand back what is being sent: its receiver may have it already, and gets it again."""
+        under_way = dict(self._sendings)
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
+        await in_database(deliveries.hand_back, list(under_way.values()))
 
     async def _send(self, sending: Sending) -> None:
         secrets = await in_database(signing_secrets, sending.organization_id)

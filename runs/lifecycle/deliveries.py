@@ -182,6 +182,18 @@ def _held(sending: Sending) -> QuerySet[Delivery]:
     return Delivery.objects.filter(pk=sending.delivery_id, claim=sending.claim, status=DeliveryStatus.PENDING)
 
 
+def hand_back(sendings: Collection[Sending]) -> None:
+    """Give up what was claimed and not sent to its end: it is due at once, for whoever comes."""
+    for sending in sendings:
+        _held(sending).update(claim=None, attempts=F("attempts") - 1, next_attempt_at=Now())
+
+
+def hand_back_orphans() -> None:
+    """Give up all that is claimed: whoever claimed it is gone."""
+    claimed = Delivery.objects.filter(status=DeliveryStatus.PENDING, claim__isnull=False)
+    claimed.update(claim=None, next_attempt_at=Now())
+
+
 def delivered(sending: Sending, status_code: int) -> bool:
     """The receiver has it. Answers whether it was still the sender's."""
     return bool(

@@ -215,6 +215,14 @@ def test_what_a_dead_sender_held_is_due_again(tenant: Tenant) -> None:
     assert deliveries.delivered(alive, 200)
 
 
+def test_a_host_that_is_alone_need_not_wait_for_what_the_last_one_held(tenant: Tenant) -> None:
+    make_delivery(tenant)
+    dead = claim_one()
+    deliveries.hand_back_orphans()
+    assert claim_one().delivery_id == dead.delivery_id
+    assert not deliveries.delivered(dead, 200)
+
+
 def test_it_is_not_due_before_the_lease_has_ended(tenant: Tenant) -> None:
     make_delivery(tenant)
     claim_one()
