@@ -111,8 +111,9 @@ def claim_deliveries(room: Room, held: Collection[Sending]) -> list[Sending]:
     chosen: list[uuid.UUID] = []
     while taken.total < room.total:
         found = list(taken.others().exclude(pk__in=chosen)[: room.total])
-        chosen += [pk for pk, organization_id, receiver in found if taken.take(organization_id, receiver)]
-        if len(found) < room.total:
+        fitting = [pk for pk, organization_id, receiver in found if taken.take(organization_id, receiver)]
+        chosen += fitting
+        if not fitting or len(found) < room.total:
             break
     return _claim(chosen) if chosen else []
 
