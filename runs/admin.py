@@ -14,15 +14,17 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from runs import lifecycle
+from runs.addresses import receiver_of
 from runs.identifiers import is_uuid
 from runs.lifecycle import CancelResult
-from runs.models import Assistant, Cron, EventChunk, Graph, Run, Thread
+from runs.lifecycle.deliveries import send_again
+from runs.models import Assistant, Cron, Delivery, EventChunk, Graph, Run, Thread, WebhookEndpoint
 from runs.models.run import RunQuerySet
 from runs.records import decompress
 from runs.states import CancelAction
 
 #: Columns that may hold secrets of callers: neither shown nor searched.
-SECRET = frozenset({"kwargs", "payload", "config", "context", "claim", "webhook"})
+SECRET = frozenset({"kwargs", "config", "context", "claim", "webhook", "url", "payload"})
 _MAX_TEXT = 100_000
 
 
@@ -238,3 +240,48 @@ class EventChunkAdmin(LookOnly):
     @admin.display
     def events(self, chunk: EventChunk) -> SafeString:
         return _block(decompress(bytes(chunk.payload)).decode())
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(LookOnly):
+    list_display = (
+        *("delivery_id", "run_id", "organization", "receiver", "status", "attempts"),
+        *("last_status_code", "last_error", "next_attempt_at", "created_at"),
+    )
+    list_filter = ("status", "created_at")
+    list_select_related = ("organization",)
+    search_fields = ("organization__name",)
+    ids = ("delivery_id", "run_id", "organization_id")
+    fields = (*list_display, "delivered_at")
+    actions = ("send_again",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Delivery]:
+        return super().get_queryset(request).defer("payload", "url")
+
+    @admin.action(description="Send selected deliveries that failed again", permissions=["send"])
+    def send_again(self, request: HttpRequest, selected: QuerySet[Delivery]) -> None:
+        self.message_user(request, f"{send_again(selected)} deliveries are sent again.", messages.SUCCESS)
+
+    def has_send_permission(self, request: HttpRequest) -> bool:
+        return super(LookOnly, self).has_change_permission(request)
+
+
+@admin.register(WebhookEndpoint)
+class WebhookEndpointAdmin(LookOnly):
+    list_display = ("receiver", "organization", "disabled_at")
+    list_select_related = ("organization",)
+    search_fields = ("organization__name",)
+    fields = list_display
+    actions = ("enable",)
+
+    @admin.display
+    def receiver(self, endpoint: WebhookEndpoint) -> str:
+        return receiver_of(endpoint.url)
+
+    @admin.action(description="Let runs tell selected addresses again", permissions=["enable"])
+    def enable(self, request: HttpRequest, selected: QuerySet[WebhookEndpoint]) -> None:
+        count, _ = selected.delete()
+        self.message_user(request, f"{count} addresses are told again.", messages.SUCCESS)
+
+    def has_enable_permission(self, request: HttpRequest) -> bool:
+        return super(LookOnly, self).has_delete_permission(request)

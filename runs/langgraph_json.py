@@ -14,6 +14,8 @@ from typing import Any
 
 from dotenv import dotenv_values
 
+from runs.webhook_config import BadWebhooks, WebhookConfig, read_webhooks
+
 GRAPH_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -58,6 +60,7 @@ class GraphConfig:
     import_paths: tuple[Path, ...] = ()
     #: May hold keys of model providers, so it stays out of logs.
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    webhooks: WebhookConfig = field(default_factory=WebhookConfig)
     #: Keys of the file that this server does not act upon.
     ignored: tuple[str, ...] = ()
 
@@ -86,10 +89,12 @@ def read_config(path: Path | None) -> GraphConfig:
         graphs |= {graph_id: _graph_spec(graph_id, entry, base) for graph_id, entry in entries.items()}
         import_paths = _import_paths(document.get("dependencies", []), base)
         env = _environment(document.get("env", {}), base)
-    except ConfigError as exc:
+        # The environment wins, as it does in the engines.
+        webhooks = read_webhooks(document.get("webhooks", {}), {**env, **os.environ})
+    except (ConfigError, BadWebhooks) as exc:
         raise ConfigError(f"{path}: {exc}") from exc
-    ignored = document.keys() - BUILD_KEYS - {"graphs", "dependencies", "env"}
-    return GraphConfig(graphs, import_paths, env, tuple(sorted(ignored)))
+    ignored = document.keys() - BUILD_KEYS - {"graphs", "dependencies", "env", "webhooks"}
+    return GraphConfig(graphs, import_paths, env, webhooks, tuple(sorted(ignored)))
 
 
 def _read_object(path: Path) -> dict[str, Any]:

@@ -24,10 +24,11 @@ _TOPICS: dict[str, Signal] = {
     "deleted": signals.threads_deleted,
     "sought": signals.readers_sought,
     "found": signals.readers_found,
+    "due": signals.deliveries_due,
 }
 _NAMES = {id(signal): name for name, signal in _TOPICS.items()}
 #: What may have been told while nobody listened, and is worth a look.
-_MISSED = (signals.runs_pending, signals.cancel_requested, signals.threads_deleted)
+_MISSED = (signals.runs_pending, signals.cancel_requested, signals.threads_deleted, signals.deliveries_due)
 _PAUSE_SECONDS = 1.0
 
 

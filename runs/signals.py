@@ -22,3 +22,6 @@ readers_sought = Signal()
 
 #: A process has readers of a run. Argument: `about`, its id.
 readers_found = Signal()
+
+#: There may be deliveries to send.
+deliveries_due = Signal()

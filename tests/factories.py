@@ -13,7 +13,7 @@ from accounts.services import issue_api_key
 from accounts.tenancy import Tenant
 from runs.identifiers import new_id, system_assistant_id
 from runs.lifecycle import NewRun, Place
-from runs.models import Assistant, Cron, EventChunk, Run, Thread
+from runs.models import Assistant, Cron, Delivery, EventChunk, Run, Thread
 from runs.records import Chunk, decompress
 from runs.states import ACTIVE, MultitaskStrategy, RunStatus, ThreadStatus
 
@@ -129,6 +129,22 @@ def place_of(thread: Thread) -> Place:
         metadata=thread.metadata,
         busy=Run.objects.filter(thread=thread).active().exists(),
     )
+
+
+WEBHOOK = "https://hooks.example.com/run?key=1"
+
+
+def make_delivery(tenant: Tenant, **over: Any) -> Delivery:
+    """News for WEBHOOK that are due."""
+    fields = {
+        "organization_id": tenant.organization_id,
+        "run_id": new_id(),
+        "url": WEBHOOK,
+        "receiver": "hooks.example.com 443",
+        "payload": b"{}",
+        "next_attempt_at": timezone.now() - timedelta(minutes=1),
+    }
+    return Delivery.objects.create(**{**fields, **over})
 
 
 def chunks_of(thread_id: str) -> list[Chunk]:

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from runs.models import Assistant, AssistantVersion, Cron, Run, Thread
+from runs.models import Assistant, AssistantVersion, Cron, Thread
+from runs.shapes import run_fields
+
+__all__ = ["assistant_fields", "cron_fields", "run_fields", "selected", "thread_fields", "version_fields"]
 
 
 def _time(moment: datetime) -> str:
@@ -41,22 +44,6 @@ def thread_fields(thread: Thread) -> dict[str, Any]:
         "values": thread.values,
         "interrupts": thread.interrupts,
         "error": thread.error,
-    }
-
-
-def run_fields(run: Run) -> dict[str, Any]:
-    return {
-        "run_id": str(run.run_id),
-        "thread_id": run.thread_id,
-        "assistant_id": str(run.assistant_id) if run.assistant_id else None,
-        "metadata": run.metadata,
-        "status": run.status,
-        "kwargs": run.kwargs,
-        "multitask_strategy": run.multitask_strategy,
-        "follow_up_to_run_id": str(run.follow_up_to_run_id) if run.follow_up_to_run_id else None,
-        "error": run.error,
-        "created_at": _time(run.created_at),
-        "updated_at": _time(run.updated_at),
     }
 
 

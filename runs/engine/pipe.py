@@ -2,7 +2,7 @@
 
 Host to engine: `start` (an attempt), `cancel`, `call` (a question about state), `stop`.
 Engine to host: `hello`, `chunk` (committed events), `ended` (a graph that was stopped is, its outcome is not written
-yet), `done` (an attempt is over), `answer`, `alive`.
+yet), `done` (an attempt is over), `due` (there may be webhooks to send), `answer`, `alive`.
 """
 
 import signal

@@ -29,7 +29,7 @@ from runs.engine.writer import Journal, Pen
 from runs.langgraph_json import read_config
 from runs.lifecycle import Attempt
 from runs.records import Chunk
-from runs.signals import chunks_committed
+from runs.signals import chunks_committed, deliveries_due
 
 #: Without these an engine would seem to work.
 OWN_THREADS = frozenset({"pen", "checkpoint-pen", "pipe", "watchdog"})
@@ -96,6 +96,7 @@ class _Engine:
         self._pen = Pen(self._loop)
         self._pen.start()
         chunks_committed.connect(self._on_commit, weak=False)
+        deliveries_due.connect(self._on_due, weak=False)
         async with open_saver(site_database()) as saver:
             self._saver: FencedSaver = saver
             self._desk = Desk(self._registry, saver)
@@ -132,6 +133,9 @@ class _Engine:
     def _on_commit(self, chunks: list[Chunk], **_: object) -> None:
         for chunk in chunks:
             self._send("chunk", chunk.payload, at=chunk[:4])
+
+    def _on_due(self, **_: object) -> None:
+        self._send("due")
 
     # The event loop.
 

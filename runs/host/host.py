@@ -21,17 +21,20 @@ from runs.engine import pipe
 from runs.fences import lower_fences
 from runs.host import chores
 from runs.host.clock import keep_time
+from runs.host.courier import Courier, PublicNetwork
 from runs.host.engine import Engine
 from runs.host.limits import POLICE_SECONDS, Held, Key, Limits
 from runs.host.pool import Pool
+from runs.host.sender import Sender
 from runs.host.upkeep import Upkeep
 from runs.langgraph_json import read_config
 from runs.lifecycle import Attempt
+from runs.lifecycle.deliveries import hand_back_orphans
 from runs.log import current_hub
 from runs.models import Run
 from runs.postgres import is_transient
 from runs.records import Chunk
-from runs.signals import cancel_requested, runs_pending, threads_deleted
+from runs.signals import cancel_requested, deliveries_due, runs_pending, threads_deleted
 from runs.states import CancelAction, RunStatus
 
 logger = logging.getLogger(__name__)
@@ -55,10 +58,13 @@ class Host:
         self._upkeep = Upkeep(
             self._pool, self._check_leases, lambda: {held.attempt.thread_id for held in self._held.values()}
         )
+        self._config = read_config(settings.LANGGRAPH_CONFIG)
+        self._sender = Sender(Courier(self._config.webhooks, PublicNetwork()), lambda: self._due.set())
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pending = asyncio.Event()
         self._cancels = asyncio.Event()
         self._deleted = asyncio.Event()
+        self._due = asyncio.Event()
         self._idle = asyncio.Event()
         self._draining = False
         #: Held while runs are claimed and handed out.
@@ -77,11 +83,13 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._is_alone, self._runs = alone, runs
         self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
-        graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
-        await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""), complete=alone, tell_errors=runs)
+        await in_database(
+            chores.register_graphs, dict.fromkeys(self._config.graphs, ""), complete=alone, tell_errors=runs
+        )
         if alone:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
+            await in_database(hand_back_orphans)
         self._connect()
         await current_hub().start()
         calls.install(self._pool.call)
@@ -93,6 +101,7 @@ class Host:
         self._spawn(self._forever(self._dispatch, self._pending, _TICK_SECONDS))
         self._spawn(self._forever(self._check_leases, self._cancels, settings.HEARTBEAT_SECONDS))
         self._spawn(self._forever(self._limits.enforce, None, POLICE_SECONDS))
+        self._spawn(self._forever(self._sender.send_due, self._due, _TICK_SECONDS))
         if alone:
             self._spawn(self._forever(self._upkeep.tick, self._deleted, _TICK_SECONDS))
         else:
@@ -108,7 +117,7 @@ class Host:
 
     async def drain(self, seconds: float) -> None:
         """Take no more runs, give the running ones so long, hand the others back."""
-        self._draining = True
+        self._draining = self._sender.draining = True
         await self._until_idle(seconds)
         for held in list(self._held.values()):
             self._limits.stop(held, "drain")
@@ -116,7 +125,7 @@ class Host:
 
     async def stop(self) -> None:
         """End the engines; what they still held is handed back."""
-        self._draining = True
+        self._draining = self._sender.draining = True
         with contextlib.suppress(TimeoutError):
             # What is being claimed at this moment is handed back too.
             async with asyncio.timeout(_FAREWELL_SECONDS), self._claiming:
@@ -131,12 +140,18 @@ class Host:
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
                 await in_database(lifecycle.release, left, crashed=False)
+                await self._sender.stop()
         except (Error, TimeoutError) as exc:
             logger.warning("the runs of this host go on when their leases have ended: %r", exc)
 
     def _connect(self) -> None:
         """Be woken by what this process commits. Signals come in the thread that committed."""
-        wakes = {runs_pending: self._pending, cancel_requested: self._cancels, threads_deleted: self._deleted}
+        wakes = {
+            runs_pending: self._pending,
+            cancel_requested: self._cancels,
+            threads_deleted: self._deleted,
+            deliveries_due: self._due,
+        }
         for signal, event in wakes.items():
             signal.connect(lambda event=event, **_: self._wake(event), weak=False)
 
@@ -245,6 +260,8 @@ class Host:
             case "done":
                 key = uuid.UUID(message.fields["run_id"]), uuid.UUID(message.fields["claim"])
                 self._on_done(key, message.fields["ended"])
+            case "due":
+                self._due.set()
             case "hello":
                 self._spawn(
                     in_database_at_last(

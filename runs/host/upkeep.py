@@ -10,6 +10,7 @@ from runs import calls, lifecycle
 from runs.database import in_database
 from runs.host import chores, crons
 from runs.host.pool import Pool
+from runs.lifecycle.deliveries import prune_deliveries
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,7 @@ class Upkeep:
         await in_database(chores.expire_temporary_threads)
         await in_database(chores.prune_events)
         await in_database(chores.forget_keys)
+        await in_database(prune_deliveries)
         await self._purge()
 
     async def _purge(self) -> None:

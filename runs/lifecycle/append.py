@@ -10,6 +10,7 @@ import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
+from runs.lifecycle.deliveries import add_delivery
 from runs.models import EventChunk, Message, Run
 from runs.news import tell
 from runs.records import Chunk, Record, compress, decompress, pack, record
@@ -86,7 +87,7 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
 _HELD = "SELECT run_id, claim, cancel_action FROM runs_run WHERE status = 'running' AND run_id IN ({places})"
 _FINISH = """
 UPDATE runs_run SET status = %s, error = %s, claim = NULL, lease_until = NULL, ended_at = %s, updated_at = %s
-WHERE run_id = %s AND status IN ({sources})
+WHERE run_id = %s AND status IN ({sources}) RETURNING webhook
 """
 _LOCK = "SELECT thread_id FROM runs_thread WHERE thread_id = ANY(%s) ORDER BY thread_id FOR UPDATE "
 _NUMBER = """
@@ -191,13 +192,19 @@ def finish(run_id: uuid.UUID, thread_id: str, outcome: Outcome, records: Sequenc
     allowed = ", ".join(f"'{status}'" for status in sorted(sources(outcome.status)))
     with connection.cursor() as cursor:
         cursor.execute(_FINISH.format(sources=allowed), [outcome.status, error, now, now, adapted_id(run_id)])
-        if cursor.rowcount != 1:
-            raise RuntimeError(f"run {run_id} can not become {outcome.status}")
+        ended = cursor.fetchone()
+    if ended is None:
+        raise RuntimeError(f"run {run_id} can not become {outcome.status}")
     records = [*records, *_closing_records(outcome)]
     if outcome.rolled_back:
         Message.objects.filter(run_id=run_id).delete()
-        return _number_and_unsettle(thread_id, run_id, records)
-    return _number_and_settle(thread_id, run_id, records, outcome)
+        chunk = _number_and_unsettle(thread_id, run_id, records)
+    else:
+        chunk = _number_and_settle(thread_id, run_id, records, outcome)
+    if ended[0]:
+        # After the thread has its values: they are part of the news.
+        add_delivery(run_id)
+    return chunk
 
 
 def _closing_records(outcome: Outcome) -> list[Record]:

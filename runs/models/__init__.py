@@ -1,4 +1,4 @@
-"""The rows: graphs and assistants with their versions, threads, runs, their events and messages, crons."""
+"""The rows: graphs and assistants, threads, runs, their events and messages, crons, and the news of their ends."""
 
 from runs.models.assistant import Assistant, AssistantVersion, Graph
 from runs.models.cron import Cron
@@ -7,16 +7,21 @@ from runs.models.message import Message
 from runs.models.once import CreatedOnce
 from runs.models.run import Run
 from runs.models.thread import Purge, Thread
+from runs.models.webhook import Delivery, DeliveryStatus, WebhookEndpoint, WebhookSecret
 
 __all__ = [
     "Assistant",
     "AssistantVersion",
     "CreatedOnce",
     "Cron",
+    "Delivery",
+    "DeliveryStatus",
     "EventChunk",
     "Graph",
     "Message",
     "Purge",
     "Run",
     "Thread",
+    "WebhookEndpoint",
+    "WebhookSecret",
 ]

@@ -19,6 +19,7 @@ from runs.services.once import Once, create_once
 from runs.services.state import demand_checkpoint
 from runs.services.threads import NOT_FOUND as THREAD_NOT_FOUND
 from runs.services.threads import hold_thread, new_place
+from runs.services.webhooks import check_webhook
 from runs.states import ThreadStatus
 
 _THREAD_ID = ("body", "config", "configurable", "thread_id")
@@ -81,6 +82,8 @@ def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
 
 
 def _requested(tenant: Tenant, thread_id: str, body: RunRequest, *, temporary: bool = False) -> NewRun:
+    if body.webhook:
+        check_webhook(tenant, body.webhook)
     assistant = runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT)
     new = requested_run(tenant, assistant, thread_id, body, temporary=temporary)
     demand_checkpoint(tenant, thread_id, new.kwargs["config"]["configurable"])

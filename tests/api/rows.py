@@ -7,7 +7,7 @@ from django.db.models import Model
 
 from accounts.models import Membership, Organization, User
 from runs.identifiers import new_id
-from runs.models import Assistant, AssistantVersion, Cron, EventChunk, Run, Thread
+from runs.models import Assistant, AssistantVersion, Cron, Delivery, EventChunk, Run, Thread, WebhookEndpoint
 from runs.records import pack, record
 from runs.states import RunStatus
 from tests.api.engine import STATE
@@ -92,14 +92,8 @@ def unknown_ids() -> dict[str, str]:
 def fingerprint() -> str:
     """Of all rows that hold somebody's data."""
     models: list[type[Model]] = [
-        Thread,
-        Run,
-        Assistant,
-        AssistantVersion,
-        Cron,
-        EventChunk,
-        Organization,
-        Membership,
+        *(Thread, Run, Assistant, AssistantVersion, Cron, EventChunk, Delivery, WebhookEndpoint),
+        *(Organization, Membership),
     ]
     rows = [sorted(map(repr, model._default_manager.values_list())) for model in models]
     return hashlib.sha256(repr(rows).encode()).hexdigest()

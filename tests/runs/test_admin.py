@@ -6,10 +6,10 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 
 from accounts.models import User
-from runs.models import Assistant, Cron, EventChunk, Graph, Run, Thread
+from runs.models import Assistant, Cron, Delivery, DeliveryStatus, EventChunk, Graph, Run, Thread, WebhookEndpoint
 from runs.states import RunStatus
 from tests.api.rows import fingerprint, make_rows
-from tests.factories import make_run, make_thread, run_kwargs, tenant_of
+from tests.factories import make_delivery, make_run, make_thread, run_kwargs, tenant_of
 
 HOSTILE = "<script>alert(1)</script>\u202e\x1b[31m{{7*7}}=cmd()"
 MODELS = {
@@ -19,12 +19,17 @@ MODELS = {
     "run": Run,
     "cron": Cron,
     "eventchunk": EventChunk,
+    "delivery": Delivery,
+    "webhookendpoint": WebhookEndpoint,
 }
 each_model = pytest.mark.parametrize("model", MODELS)
 
 
 @pytest.fixture
 def rows(alice, acme, graphs):
+    url = "https://hooks.example.com/hunter2"
+    WebhookEndpoint.objects.create(organization=acme, url=url)
+    make_delivery(tenant_of(alice), receiver=HOSTILE, last_error=HOSTILE, url=url, payload=b"hunter2")
     return make_rows(alice, HOSTILE)
 
 
@@ -36,7 +41,7 @@ def operator(rows):
 
 
 def staff_with(*names):
-    user = User.objects.create_user("stan@site.test", is_staff=True)
+    user, _ = User.objects.get_or_create(email="stan@site.test", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=names))
     client = Client()
     client.force_login(user)
@@ -54,7 +59,7 @@ def test_rows_are_shown_as_text(operator, model):
         page = operator.get(path)
         assert page.status_code == 200
         assert b"<script>alert" not in page.content
-    if model != "graph":
+    if model not in ("graph", "webhookendpoint"):
         assert b"&lt;script&gt;alert(1)&lt;/script&gt;" in page.content
 
 
@@ -95,9 +100,38 @@ def test_what_a_caller_configured_is_not_shown(operator, alice):
     assert b"hello" in operator.get(f"/admin/runs/run/{run.pk}/change/").content
 
 
+@pytest.mark.parametrize("model", ["delivery", "webhookendpoint"])
+def test_addresses_of_receivers_may_hold_keys_and_are_not_shown(operator, model):
+    for path in pages(model):
+        assert b"hunter2" not in operator.get(path).content
+    assert operator.get(f"/admin/runs/{model}/?url__startswith=https").status_code == 400
+
+
+def act(client, model, action):
+    rows = [row.pk for row in MODELS[model].objects.all()]
+    client.post(f"/admin/runs/{model}/", {"action": action, "_selected_action": rows}, follow=True)
+
+
+@pytest.mark.parametrize(("permissions", "status"), [(["view"], "failed"), (["view", "change"], "pending")])
+def test_what_failed_is_sent_again(rows, permissions, status):
+    Delivery.objects.update(status=DeliveryStatus.FAILED, attempts=10)
+    act(staff_with(*(f"{each}_delivery" for each in permissions)), "delivery", "send_again")
+    assert Delivery.objects.get().status == status
+    Delivery.objects.update(status=DeliveryStatus.DELIVERED)
+    act(staff_with("view_delivery", "change_delivery"), "delivery", "send_again")
+    assert Delivery.objects.get().status == DeliveryStatus.DELIVERED
+
+
+@pytest.mark.parametrize(("permissions", "left"), [(["view"], 1), (["view", "delete"], 0)])
+def test_an_address_that_was_gone_is_told_again(rows, permissions, left):
+    act(staff_with(*(f"{each}_webhookendpoint" for each in permissions)), "webhookendpoint", "enable")
+    assert WebhookEndpoint.objects.count() == left
+
+
 @pytest.mark.parametrize(
     "query",
     [
+        "webhook__startswith=https",
         "kwargs__config__startswith=x",
         "kwargs__contains=x",
         "claim__isnull=1",
