@@ -20,6 +20,7 @@ from runs.schedules import next_time
 from runs.services.assistants import runnable_assistant
 from runs.services.filters import with_metadata
 from runs.services.threads import hold_thread
+from runs.services.webhooks import check_webhook
 
 NOT_FOUND = "Cron not found."
 _CONFIGURABLE = ("body", "config", "configurable")
@@ -32,7 +33,7 @@ def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron
     with transaction.atomic():
         if thread_id is not None:
             hold_thread(tenant, thread_id)
-        _check(thread_id, body, now)
+        _check(tenant, thread_id, body, now)
         cron = Cron(
             organization_id=tenant.organization_id,
             owner_id=tenant.user_id,
@@ -52,8 +53,10 @@ def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron
     return cron
 
 
-def _check(thread_id: str | None, body: CronPatch, now: datetime) -> None:
-    """Raises Invalid for what contradicts where its runs go, and for an end that has passed."""
+def _check(tenant: Tenant, thread_id: str | None, body: CronPatch, now: datetime) -> None:
+    """Raises Invalid for what contradicts where its runs go, an address that is not called, an end that has passed."""
+    if body.webhook:
+        check_webhook(tenant, body.webhook)
     named = body.configurable.get("thread_id")
     if named is not None and named != thread_id:
         reason = "is not the thread of this cron" if thread_id else "can not be given: each run has a new thread"
@@ -92,7 +95,7 @@ def patch_cron(tenant: Tenant, cron_id: str, body: CronPatch) -> Cron:
         cron = _first(Cron.objects.for_tenant(tenant).select_for_update(of=("self",)), cron_id)
         if cron.owner_id != tenant.user_id:
             raise Forbidden(NOT_THE_OWNER)
-        _check(cron.thread_id, body, now)
+        _check(tenant, cron.thread_id, body, now)
         options = {**cron.payload, **body.options()}
         cron.payload = {name: value for name, value in options.items() if value is not None}
         _apply(cron, body)

@@ -284,3 +284,11 @@ def test_nobody_changes_what_runs_in_the_name_of_another(alice, bob, client):
 def test_the_reference_names_every_field_of_a_cron(settings):
     page = (settings.BASE_DIR / "docs" / "reference" / "api.md").read_text()
     assert [field for field in CronCreate.model_fields if f"`{field}`" not in page] == []
+
+
+def test_its_webhook_is_checked_when_it_is_made_and_changed(client):
+    body = {"assistant_id": "echo", "schedule": "0 0 * * *", "input": {}}
+    refused = client.post("/runs/crons", body | {"webhook": "http://localhost/hook"})
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "webhook"])
+    cron = client.post("/runs/crons", body | {"webhook": "https://example.org/hook"}).json()
+    assert client.patch(f"/runs/crons/{cron['cron_id']}", {"webhook": "http://127.1/"}).status_code == 422
