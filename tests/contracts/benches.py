@@ -118,7 +118,7 @@ class PostgresBench(Bench):
         self.database = PostgresDatabase()
         self.database.setup()
         with self._connection() as connection:
-            connection.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store")
+            connection.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store CASCADE")
 
     async def claimed(self, writer: Writer) -> None:
         await in_database(self._claim, writer)

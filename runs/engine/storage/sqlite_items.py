@@ -5,6 +5,7 @@ import sqlite3
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import sqlite_vec  # type: ignore[import-untyped]
@@ -17,10 +18,9 @@ from runs.engine.storage.filters import Condition, sqlite_condition
 from runs.engine.storage.index import KnownVectors
 from runs.langgraph_json import IndexSpec
 
-_NOW = "strftime('%Y-%m-%d %H:%M:%f', 'now')"
 _MADE = "SELECT created_at FROM store WHERE prefix = ? AND key = ?"
-_STAMP = f"""
-UPDATE store SET created_at = coalesce(:made, {_NOW}), updated_at = {_NOW}, ttl_minutes = :ttl,
+_STAMP = """
+UPDATE store SET created_at = coalesce(:made, :now), updated_at = :now, ttl_minutes = :ttl,
     expires_at = strftime('%Y-%m-%d %H:%M:%f', 'now', '+' || :ttl || ' minutes')
 WHERE prefix = :prefix AND key = :key
 """
@@ -88,10 +88,10 @@ class SqliteItems(SqliteStore):
         places = {(".".join(op.namespace), op.key): op.ttl for _, op in put_ops}
         made = {place: cur.execute(_MADE, place).fetchone() for place in places}
         super()._batch_put_ops([(number, op._replace(ttl=None)) for number, op in put_ops], cur)
-        for place, ttl in places.items():
-            prefix, key = place
-            known = made[place]
-            cur.execute(_STAMP, {"made": known and known[0], "ttl": ttl, "prefix": prefix, "key": key})
+        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        for (prefix, key), ttl in places.items():
+            known = made[prefix, key]
+            cur.execute(_STAMP, {"made": known and known[0], "now": now, "ttl": ttl, "prefix": prefix, "key": key})
 
     def _get_filter_condition(self, key: str, op: str, value: Any) -> Condition:
         return sqlite_condition(key, op, value)
