@@ -77,8 +77,9 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._is_alone, self._runs = alone, runs
         self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
-        graph_ids = read_config(settings.LANGGRAPH_CONFIG).graphs
-        await in_database(chores.register_graphs, dict.fromkeys(graph_ids, ""), complete=alone, tell_errors=runs)
+        config = read_config(settings.LANGGRAPH_CONFIG)
+        self._upkeep.sweep_seconds = 60 * config.store.sweep_interval
+        await in_database(chores.register_graphs, dict.fromkeys(config.graphs, ""), complete=alone, tell_errors=runs)
         if alone:
             await in_database(lower_fences, settings.CHECKPOINTS_PATH)
             await in_database(_release_orphans)
