@@ -113,7 +113,7 @@ def read_config(path: Path | None) -> GraphConfig:
         graphs |= {graph_id: _graph_spec(graph_id, entry, base) for graph_id, entry in entries.items()}
         import_paths = _import_paths(document.get("dependencies", []), base)
         env = _environment(document.get("env", {}), base)
-        store = _store_spec(document.get("store") or {}, base)
+        store = _store_spec(document.get("store", {}), base)
     except ConfigError as exc:
         raise ConfigError(f"{path}: {exc}") from exc
     ignored = document.keys() - BUILD_KEYS - {"graphs", "dependencies", "env", "store"}
@@ -161,12 +161,12 @@ def _is_file(source: str) -> bool:
 
 def _store_spec(entry: object, base: Path) -> StoreSpec:
     known = _object("store", entry, {"index", "ttl"})
-    ttl = _object("store.ttl", known.get("ttl") or {}, {"default_ttl", "refresh_on_read", "sweep_interval_minutes"})
+    ttl = _object("store.ttl", known.get("ttl", {}), {"default_ttl", "refresh_on_read", "sweep_interval_minutes"})
     refresh = ttl.get("refresh_on_read", True)
     if not isinstance(refresh, bool):
         raise ConfigError("store.ttl.refresh_on_read must be true or false.")
     return StoreSpec(
-        _index_spec(known["index"], base) if known.get("index") else None,
+        _index_spec(known["index"], base) if known.get("index") is not None else None,
         _minutes("default_ttl", ttl),
         refresh,
         _minutes("sweep_interval_minutes", ttl) or StoreSpec().sweep_interval,
@@ -195,6 +195,8 @@ def _embed_spec(location: object, base: Path) -> GraphSpec | str:
 
 
 def _object(name: str, entry: object, keys: set[str]) -> dict[str, Any]:
+    if entry is None:
+        return {}
     if not isinstance(entry, dict):
         raise ConfigError(f"{name} must be an object.")
     if unknown := entry.keys() - keys:

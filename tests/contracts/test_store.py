@@ -58,7 +58,9 @@ async def test_nobody_sees_the_items_of_another(saver: FencedSaver, store: BaseS
     assert len(await saver.store(ALICE).asearch(())) == 1
 
 
-@pytest.mark.parametrize("path", [("acme",), ("alice",), ("acme", "alice"), ("alice", "memories"), ("*", "*", "*", "*")])
+@pytest.mark.parametrize(
+    "path", [("acme",), ("alice",), ("acme", "alice"), ("alice", "memories"), ("*", "*", "*", "*")]
+)
 async def test_the_part_that_tells_tenants_apart_is_not_matched(store: BaseStore, path: tuple[str, ...]) -> None:
     await store.aput(FOOD, "likes", {})
     await store.aput(("memories",), "likes", {})

@@ -14,7 +14,7 @@ THINGS: dict[str, dict[str, Any]] = {
     "nine": {"n": 9, "name": "nine", "a.b": 1, "even": False, "tags": ["x", "y"]},
     "ten": {"n": 10, "name": "ten", "a": {"b": 1}, "even": True, "tags": ["x"]},
     "half": {"n": 0.5, "name": "half", "none": None, "deep": {"x": {"y": 1}}},
-    "text": {"n": "10", "name": "it's \"odd\"", "even": "true", "a-b": 1},
+    "text": {"n": "10", "name": 'it\'s "odd"', "even": "true", "a-b": 1},
     "big": {"n": 2**53 + 1, "even": 1},
 }
 
@@ -50,7 +50,7 @@ async def things(saver: FencedSaver) -> ScopedStore:
         ({"even": "true"}, {"text"}),
         ({"even": None}, {"half"}),
         ({"even": {"$ne": None}}, {"nine", "ten", "text", "big"}),
-        ({"name": "it's \"odd\""}, {"text"}),
+        ({"name": 'it\'s "odd"'}, {"text"}),
         ({"tags": ["x", "y"]}, {"nine"}),
         ({"tags": {"$eq": ["x"]}}, {"ten"}),
         ({"tags": {"$ne": ["x"]}}, {"nine", "half", "text", "big"}),

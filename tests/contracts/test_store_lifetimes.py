@@ -83,6 +83,7 @@ async def test_runs_give_lifetimes_too(bench: Bench, saver: FencedSaver) -> None
     store = saver.store(ALICE, writer)
     await store.aput(PLACE, "short", {}, ttl=1)
     await store.aput(PLACE, "long", {}, ttl=5)
+    await store.aput(PLACE, "over", {}, ttl=-5)
     assert await keys(saver, bench, minutes=2) == {"long"}
 
 

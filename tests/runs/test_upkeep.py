@@ -182,9 +182,7 @@ async def test_items_are_swept_when_it_is_time(upkeep: Upkeep, pool: FakePool) -
 
 
 @pytest.mark.parametrize("failure", [NoEngine(), TimeoutError(), CallRefused(422, "odd")])
-async def test_a_sweep_that_fails_is_tried_at_the_next_time(
-    upkeep: Upkeep, pool: FakePool, failure: Exception
-) -> None:
+async def test_a_sweep_that_fails_is_tried_at_the_next_time(upkeep: Upkeep, pool: FakePool, failure: Exception) -> None:
     upkeep.sweep_seconds = 0
     pool.failures["sweep_items"] = failure
     await upkeep.tick()

@@ -62,9 +62,7 @@ class PostgresItems(PostgresStore):
         except (psycopg.errors.FeatureNotSupported, psycopg.errors.UndefinedFile) as exc:
             raise NoVectors("the server of the database does not have the extension pgvector.") from exc
         except psycopg.errors.InsufficientPrivilege as exc:
-            raise NoVectors(
-                "its user may not: a superuser has to, by CREATE EXTENSION vector."
-            ) from exc
+            raise NoVectors("its user may not: a superuser has to, by CREATE EXTENSION vector.") from exc
         self.check()
 
     def check(self) -> None:

@@ -134,8 +134,9 @@ def _placed(op: Op, prefix: Namespace, *, by_meaning: bool) -> Op:
         case GetOp():
             return op._replace(namespace=(*prefix, *op.namespace), refresh_ttl=False)
         case PutOp():
-            # Both databases count whole minutes, one of them while it renews a lifetime only.
-            return op._replace(namespace=(*prefix, *op.namespace), ttl=None if op.ttl is None else math.ceil(op.ttl))
+            # Whole minutes are what PostgreSQL can renew.
+            ttl = None if op.ttl is None else max(0, math.ceil(op.ttl))
+            return op._replace(namespace=(*prefix, *op.namespace), ttl=ttl)
         case SearchOp():
             op = op._replace(namespace_prefix=(*prefix, *op.namespace_prefix), refresh_ttl=False)
             op = op._replace(filter=with_operators(op.filter) if op.filter else None)
