@@ -4,13 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import psycopg
 import pytest
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import BaseStore
+from langgraph.store.postgres.base import Migration
 
-from runs.engine.storage import FencedSaver, Index, Keeping, NotEmbedded, Scope, TooManyTexts, open_saver
+from runs.engine.storage import FencedSaver, Index, Keeping, NotEmbedded, NoVectors, Scope, TooManyTexts, open_saver
+from runs.engine.storage.postgres_items import PostgresItems
 from runs.engine.storage.store import ScopedStore
 from runs.langgraph_json import IndexSpec
+from runs.postgres import connection_parameters
 from tests.contracts.benches import Bench, attempt_of
 from tests.graphs.embedding import DIMS, embed
 
@@ -176,3 +180,22 @@ async def test_items_put_before_there_was_an_index_stay(bench: Bench, saver: Fen
         assert await found(later.items(ALICE), "dog") == []
         await later.items(ALICE).aput(PLACE, "new", {"text": "dog"})
         assert await found(later.items(ALICE), "dog") == ["new"]
+
+
+@pytest.mark.many_machines
+async def test_a_database_without_the_extension_is_told_in_one_sentence(bench: Bench) -> None:
+    class Without(PostgresItems):
+        VECTOR_MIGRATIONS = (*[Migration("CREATE EXTENSION nowhere")] * 9,)
+
+    with (
+        psycopg.connect(**connection_parameters("tests"), autocommit=True) as connection,
+        pytest.raises(NoVectors, match="does not have the extension pgvector"),
+    ):
+        Without(connection, SPEC).make()
+
+
+@pytest.mark.many_machines
+async def test_vectors_of_another_length_are_told_when_the_tables_are_made(bench: Bench) -> None:
+    bench.with_index(SPEC)
+    with pytest.raises(NoVectors, match=f"{DIMS} numbers, not of {DIMS + 1}"):
+        bench.with_index(IndexSpec(DIMS + 1, SPEC.embed))
