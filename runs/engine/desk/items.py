@@ -4,12 +4,18 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from langgraph.store.base import NOT_PROVIDED, BaseStore, Item, SearchItem
 
 from runs.engine.desk.questions import Answer, Means, Params, Refused
+from runs.engine.encode import to_json
 from runs.engine.storage import NotEmbedded, Scope, TooManyTexts
 
 logger = logging.getLogger(__name__)
+
+#: How many items a search reads at a time, and how many bytes of them it answers.
+_PAGE = 100
+_MAX_FOUND = 16 * 1024 * 1024
 
 
 async def put_item(means: Means, params: Params) -> Any:
@@ -40,14 +46,23 @@ async def delete_item(means: Means, params: Params) -> Any:
 
 
 async def search_items(means: Means, params: Params) -> Any:
-    asked = ("query", "filter", "limit", "offset", "refresh_ttl")
+    store, asked = _store(means, params), {name: params[name] for name in ("query", "filter", "refresh_ttl")}
+    found: list[bytes] = []
     try:
-        found = await _store(means, params).asearch(
-            tuple(params["namespace_prefix"]), **{name: params[name] for name in asked}
-        )
+        # Not all at once: each item may be large.
+        for start in range(0, params["limit"], _PAGE):
+            page = min(_PAGE, params["limit"] - start)
+            items = await store.asearch(
+                tuple(params["namespace_prefix"]), **asked, limit=page, offset=params["offset"] + start
+            )
+            found += [to_json(_found(item)) for item in items]
+            if sum(map(len, found)) > _MAX_FOUND:
+                raise Refused(422, "What was found is too large for one answer; ask for fewer items.")
+            if len(items) < page:
+                break
     except NotEmbedded as exc:
         raise _not_embedded(exc) from exc
-    return {"items": [_found(item) for item in found]}
+    return {"items": [orjson.Fragment(item) for item in found]}
 
 
 async def list_namespaces(means: Means, params: Params) -> Any:
