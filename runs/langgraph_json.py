@@ -19,6 +19,11 @@ from runs.webhook_config import BadWebhooks, WebhookConfig, read_webhooks
 GRAPH_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
+#: Ten years.
+MAX_MINUTES = 5_256_000
+#: What pgvector takes.
+_MAX_DIMS = 16_000
+
 #: Keys that only matter to those who build an image from the file.
 BUILD_KEYS = frozenset(
     {
@@ -53,6 +58,27 @@ class GraphSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class IndexSpec:
+    """How items of the store are found by meaning: by vectors of `dims` numbers, of the texts at `fields`."""
+
+    dims: int
+    #: What makes vectors of texts: a function, or a model as "provider:model".
+    embed: GraphSpec | str
+    fields: tuple[str, ...] = ("$",)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSpec:
+    """How the store keeps items. Times are minutes."""
+
+    index: IndexSpec | None = None
+    #: Of items that were put without one; None: they stay.
+    default_ttl: float | None = None
+    refresh_on_read: bool = True
+    sweep_interval: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class GraphConfig:
     """What this server takes from a langgraph.json, paths absolute. The built-in graph is always among `graphs`."""
 
@@ -63,6 +89,7 @@ class GraphConfig:
     webhooks: WebhookConfig = field(default_factory=WebhookConfig)
     #: Keys of the file that this server does not act upon.
     ignored: tuple[str, ...] = ()
+    store: StoreSpec = StoreSpec()
 
 
 LEAD_AGENT = GraphSpec(
@@ -91,10 +118,11 @@ def read_config(path: Path | None) -> GraphConfig:
         env = _environment(document.get("env", {}), base)
         # The environment wins, as it does in the engines.
         webhooks = read_webhooks(document.get("webhooks", {}), {**env, **os.environ})
+        store = _store_spec(document.get("store", {}), base)
     except (ConfigError, BadWebhooks) as exc:
         raise ConfigError(f"{path}: {exc}") from exc
-    ignored = document.keys() - BUILD_KEYS - {"graphs", "dependencies", "env", "webhooks"}
-    return GraphConfig(graphs, import_paths, env, webhooks, tuple(sorted(ignored)))
+    ignored = document.keys() - BUILD_KEYS - {"graphs", "dependencies", "env", "store", "webhooks"}
+    return GraphConfig(graphs, import_paths, env, webhooks, tuple(sorted(ignored)), store)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
@@ -134,6 +162,60 @@ def _split_location(graph_id: str, location: object) -> tuple[str, str]:
 
 def _is_file(source: str) -> bool:
     return "/" in source or "\\" in source or source.endswith(".py")
+
+
+def _store_spec(entry: object, base: Path) -> StoreSpec:
+    known = _object("store", entry, {"index", "ttl"})
+    ttl = _object("store.ttl", known.get("ttl", {}), {"default_ttl", "refresh_on_read", "sweep_interval_minutes"})
+    refresh = ttl.get("refresh_on_read", True)
+    if not isinstance(refresh, bool):
+        raise ConfigError("store.ttl.refresh_on_read must be true or false.")
+    return StoreSpec(
+        _index_spec(known["index"], base) if known.get("index") is not None else None,
+        _minutes("default_ttl", ttl),
+        refresh,
+        _minutes("sweep_interval_minutes", ttl) or StoreSpec().sweep_interval,
+    )
+
+
+def _index_spec(entry: object, base: Path) -> IndexSpec:
+    index = _object("store.index", entry, {"dims", "embed", "fields"})
+    dims, fields = index.get("dims"), index.get("fields") or ["$"]
+    if not isinstance(dims, int) or isinstance(dims, bool) or not 1 <= dims <= _MAX_DIMS:
+        raise ConfigError(f"store.index.dims must be an integer from 1 to {_MAX_DIMS}.")
+    if not isinstance(fields, list) or not all(isinstance(path, str) and path for path in fields):
+        raise ConfigError("store.index.fields must be a list of paths.")
+    return IndexSpec(dims, _embed_spec(index.get("embed"), base), tuple(fields))
+
+
+def _embed_spec(location: object, base: Path) -> GraphSpec | str:
+    source, _, attribute = location.rpartition(":") if isinstance(location, str) else ("", "", "")
+    if not source or not attribute:
+        raise ConfigError("store.index.embed must be 'provider:model', './file.py:name' or 'package.module:name'.")
+    if _is_file(source):
+        return GraphSpec("store.index.embed", _normal(base / source), attribute)
+    if "." in source and MODULE.fullmatch(source) and attribute.isidentifier():
+        return GraphSpec("store.index.embed", source, attribute)
+    return f"{source}:{attribute}"
+
+
+def _object(name: str, entry: object, keys: set[str]) -> dict[str, Any]:
+    if entry is None:
+        return {}
+    if not isinstance(entry, dict):
+        raise ConfigError(f"{name} must be an object.")
+    if unknown := entry.keys() - keys:
+        raise ConfigError(f"{name} does not know {', '.join(sorted(unknown))}.")
+    return entry
+
+
+def _minutes(name: str, ttl: dict[str, Any]) -> float | None:
+    value = ttl.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MAX_MINUTES:
+        raise ConfigError(f"store.ttl.{name} must be a number of minutes, at most {MAX_MINUTES}.")
+    return float(value)
 
 
 def _import_paths(dependencies: object, base: Path) -> tuple[Path, ...]:

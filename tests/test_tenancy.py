@@ -15,7 +15,7 @@ from accounts.models import Organization, Role, User
 from accounts.services import add_member, create_organization
 from runs.identifiers import new_id
 from runs.states import RunStatus
-from tests.api.engine import DRAWING, SCHEMAS, STATE, FakeEngine, installed
+from tests.api.engine import DRAWING, ITEM, SCHEMAS, STATE, FakeEngine, installed
 from tests.api.routes import PREFIXES, ROUTES, bytes_of, send, title
 from tests.api.rows import Rows, fingerprint, ids_of, make_rows, unknown_ids
 from tests.factories import api_client, make_run, tenant_of
@@ -66,6 +66,9 @@ def engine() -> Iterator[FakeEngine]:
     schemas = {**SCHEMAS, "input_schema": {"title": CANARY}}
     engine.answers |= {"state": words, "history": [words]}
     engine.answers |= {"graph": {**DRAWING, "word": CANARY}, "schemas": schemas, "subgraphs": {CANARY: schemas}}
+    item = {**ITEM, "value": {"word": CANARY}}
+    engine.answers |= {"get_item": item, "search_items": {"items": [item]}}
+    engine.answers |= {"list_namespaces": {"namespaces": [[CANARY]]}}
     with installed(engine):
         yield engine
 
@@ -158,13 +161,14 @@ def test_a_viewer_can_not_cancel_by_reading(alice, shared, viewer, address, meth
 @each_route
 def test_nothing_of_somebody_else_reaches_a_stranger(private, charlie, engine, route):
     """Their own rows are there, so searches and answers have something to show."""
-    engine.answers = FakeEngine().answers
+    engine.answers |= FakeEngine().answers
     own = make_rows(charlie, "own")
     client = api_client(charlie)
     for prefix in PREFIXES:
         for ids in (ids_of(private), ids_of(private) | {"thread_id": own.thread.pk}, ids_of(own), unknown_ids()):
             assert CANARY.encode() not in bytes_of(send(client, route, ids, prefix))
     assert CANARY not in str(engine.questions) and private.thread.pk not in str(engine.questions)
+    assert str(private.thread.owner_id) not in str(engine.questions)
 
 
 @pytest.mark.parametrize("route", [route for route in ROUTES if route.needs in READS], ids=title)

@@ -6,6 +6,7 @@ from runs.api.assistants import AssistantViewSet, GraphViewSet
 from runs.api.creation import AllRunsViewSet, ThreadRunsViewSet
 from runs.api.crons import CronViewSet
 from runs.api.runs import RunByIdViewSet, RunViewSet
+from runs.api.store import StoreViewSet
 from runs.api.threads import StateViewSet, ThreadViewSet
 
 urlpatterns = [
@@ -62,4 +63,7 @@ urlpatterns = [
     path("runs/<str:run_id>/join", RunByIdViewSet.as_view({"get": "join"})),
     path("runs/<str:run_id>/stream", RunByIdViewSet.as_view({"get": "join_stream", "post": "join_stream"})),
     path("runs/<str:run_id>/cancel", RunByIdViewSet.as_view({"post": "cancel"})),
+    path("store/items", StoreViewSet.as_view({"put": "update", "get": "retrieve", "delete": "destroy"})),
+    path("store/items/search", StoreViewSet.as_view({"post": "search"})),
+    path("store/namespaces", StoreViewSet.as_view({"post": "namespaces"})),
 ]

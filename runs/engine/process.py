@@ -21,12 +21,13 @@ from runs.engine import pipe
 from runs.engine.desk import Desk, Refused
 from runs.engine.execution import Ended, Execution, Reason
 from runs.engine.graphs import Registry
+from runs.engine.keeping import load_keeping
 from runs.engine.node_threads import NodeThreads
 from runs.engine.pipe import Duty, ignore_stop_signals
-from runs.engine.storage import FencedSaver, open_saver, site_database
+from runs.engine.storage import FencedSaver, Keeping, open_saver, site_database
 from runs.engine.watchdog import Watchdog
 from runs.engine.writer import Journal, Pen
-from runs.langgraph_json import read_config
+from runs.langgraph_json import IndexSpec, read_config
 from runs.lifecycle import Attempt
 from runs.records import Chunk
 from runs.signals import chunks_committed, deliveries_due
@@ -44,14 +45,15 @@ def run_engine(connection: socket.socket, duty: Duty) -> None:
     ignore_stop_signals()
     threading.excepthook = _die_with_own_threads
     sys.setswitchinterval(settings.THREAD_SWITCH_SECONDS)
-    registry = Registry.load(read_config(settings.LANGGRAPH_CONFIG), model=settings.DEERFLOW_MODEL)
+    config = read_config(settings.LANGGRAPH_CONFIG)
+    registry = Registry.load(config, model=settings.DEERFLOW_MODEL)
     # What is imported now stays: the collector need not look at it during runs.
     gc.collect()
     gc.freeze()
     # What a graph forks or starts must not hold the host's pipe: the host sees by it that the engine is gone.
     connection.set_inheritable(False)
     os.register_at_fork(after_in_child=connection.close)
-    _run(_Engine(connection, registry).main(duty))
+    _run(_Engine(connection, registry, config.store.index, load_keeping(config)).main(duty))
     _leave()
 
 
@@ -80,9 +82,13 @@ def _leave() -> None:
 
 
 class _Engine:
-    def __init__(self, connection: socket.socket, registry: Registry) -> None:
+    def __init__(
+        self, connection: socket.socket, registry: Registry, index: IndexSpec | None, keeping: Keeping
+    ) -> None:
         self._connection = connection
         self._registry = registry
+        self._database = site_database(index)
+        self._keeping = keeping
         self._sending = threading.Lock()
         self._executions: dict[tuple[uuid.UUID, uuid.UUID], Execution] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -97,7 +103,7 @@ class _Engine:
         self._pen.start()
         chunks_committed.connect(self._on_commit, weak=False)
         deliveries_due.connect(self._on_due, weak=False)
-        async with open_saver(site_database()) as saver:
+        async with open_saver(self._database, self._keeping) as saver:
             self._saver: FencedSaver = saver
             self._desk = Desk(self._registry, saver)
             self._send("hello", duty=duty, pid=os.getpid(), graphs=self._graphs())

@@ -83,6 +83,7 @@ class Host:
         self._loop = asyncio.get_running_loop()
         self._is_alone, self._runs = alone, runs
         self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
+        self._upkeep.sweep_seconds = 60 * self._config.store.sweep_interval
         await in_database(
             chores.register_graphs, dict.fromkeys(self._config.graphs, ""), complete=alone, tell_errors=runs
         )

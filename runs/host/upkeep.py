@@ -10,6 +10,7 @@ from runs import calls, lifecycle
 from runs.database import in_database
 from runs.host import chores, crons
 from runs.host.pool import Pool
+from runs.langgraph_json import StoreSpec
 from runs.lifecycle.deliveries import prune_deliveries
 
 logger = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ class Upkeep:
         #: A lease can not be renewed while the database is away: for how long after that none counts as ended.
         self.grace_seconds = 0.0
         self._reached_since = time.monotonic()
+        self.sweep_seconds = 60 * StoreSpec().sweep_interval
+        self._swept_at = time.monotonic()
 
     def database_failed(self) -> None:
         """The database did not answer just now."""
@@ -43,6 +46,19 @@ class Upkeep:
         await in_database(chores.forget_keys)
         await in_database(prune_deliveries)
         await self._purge()
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Delete the items of the store whose lifetime has ended, now and then."""
+        if time.monotonic() - self._swept_at < self.sweep_seconds:
+            return
+        self._swept_at = time.monotonic()
+        try:
+            await self._pool.call("sweep_items", {})
+        except (calls.NoEngine, TimeoutError):
+            return
+        except calls.CallRefused as exc:
+            logger.error("the items whose lifetime has ended can not be deleted: %s", exc)
 
     async def _purge(self) -> None:
         """Delete the checkpoints of deleted threads, except where an attempt may still be writing some."""

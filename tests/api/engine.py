@@ -40,6 +40,15 @@ SCHEMAS = {
 }
 
 
+ITEM = {
+    "namespace": ["a", "b"],
+    "key": "c",
+    "value": {"a": 1},
+    "created_at": "2026-01-01T00:00:00+00:00",
+    "updated_at": "2026-01-01T00:00:00+00:00",
+}
+
+
 class FakeEngine:
     """`questions` are those asked so far; a test may change `answers`, or set `error` to have all refused."""
 
@@ -53,6 +62,11 @@ class FakeEngine:
             "graph": DRAWING,
             "schemas": SCHEMAS,
             "subgraphs": {"child": SCHEMAS},
+            "put_item": None,
+            "delete_item": None,
+            "get_item": ITEM,
+            "search_items": {"items": [ITEM | {"score": None}]},
+            "list_namespaces": {"namespaces": [["a", "b"]]},
         }
         self.error: Exception | None = None
 

@@ -7,6 +7,8 @@ from rest_framework.test import APIClient
 
 #: A run on a thread that must be there.
 RUN = {"assistant_id": "echo", "input": {}, "if_not_exists": "reject"}
+#: Of an item in the store.
+PLACE = {"namespace": ["a", "b"], "key": "c"}
 
 #: A cron that is never due while the tests run.
 CRON = {"assistant_id": "echo", "schedule": "0 0 29 2 *"}
@@ -19,6 +21,8 @@ class Route(NamedTuple):
     body: Any = None
     #: What a member of the organization is answered where the thread is shared.
     shared: int = 200
+    #: What the address does not answer without.
+    query: str = ""
 
     @property
     def names_ids(self) -> bool:
@@ -81,6 +85,11 @@ ROUTES = [
     Route("POST", "runs/{run_id}/stream", "runs:read"),
     # The run has ended.
     Route("POST", "runs/{run_id}/cancel", "runs:cancel", shared=409),
+    Route("PUT", "store/items", "threads:write", PLACE | {"value": {"a": 1}}, shared=204),
+    Route("GET", "store/items", "threads:read", query="?namespace=a.b&key=c"),
+    Route("DELETE", "store/items", "threads:write", PLACE, shared=204),
+    Route("POST", "store/items/search", "threads:read", {"namespace_prefix": []}),
+    Route("POST", "store/namespaces", "threads:read", {}),
 ]
 
 PREFIXES = ("/", "/api/")
@@ -94,7 +103,7 @@ def send(client: APIClient, route: Route, ids: dict[str, str], prefix: str = "/"
     body = _filled(route.body or {}, ids)
     return client.generic(
         route.method,
-        prefix + route.path.format(**ids),
+        prefix + route.path.format(**ids) + route.query,
         orjson.dumps(body) if route.body is not None else b"",
         content_type="application/json" if route.body is not None else "",
     )

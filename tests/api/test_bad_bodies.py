@@ -7,7 +7,7 @@ import pytest
 from tests.api.routes import ROUTES
 from tests.api.rows import fingerprint, ids_of, make_rows
 
-TAKING_BODIES = [route for route in ROUTES if route.method in ("POST", "PATCH")]
+TAKING_BODIES = [route for route in ROUTES if route.method in ("POST", "PUT", "PATCH")]
 
 NOT_JSON = {
     "cut": b'{"metadata": {',

@@ -45,7 +45,7 @@ def test_every_route_is_described(schema, route):
     assert operation["security"] == SECURITY
     assert {"401", "403"} < set(operation["responses"])
     assert any(status.startswith("2") for status in operation["responses"])
-    if route.method in ("POST", "PATCH"):
+    if route.method in ("POST", "PUT", "PATCH"):
         (media_type,) = operation["requestBody"]["content"]
         taken = component(schema, operation["requestBody"]["content"][media_type]["schema"])
         assert media_type == "application/json"

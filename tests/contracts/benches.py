@@ -17,6 +17,7 @@ from runs.database import in_database
 from runs.engine.storage import FencedSaver, SqliteDatabase, Writer
 from runs.engine.storage.database import Database
 from runs.engine.storage.postgres import PostgresDatabase
+from runs.langgraph_json import IndexSpec
 from runs.models import Run, Thread
 from runs.postgres import connection_parameters
 from runs.states import RunStatus
@@ -48,6 +49,14 @@ class Bench(ABC):
         """The thread's rows are gone."""
 
     @abstractmethod
+    def with_index(self, index: IndexSpec) -> Database:
+        """The same database, set up to find items by meaning."""
+
+    @abstractmethod
+    def ending_lifetimes(self) -> None:
+        """All lifetimes of items end a minute sooner, and a second: sweeps may look at whole ones."""
+
+    @abstractmethod
     def rows(self) -> dict[str, int]:
         """How many checkpoints and writes there are."""
 
@@ -77,6 +86,13 @@ class SqliteBench(Bench):
         """Nothing of it is in the file."""
 
     turn_taken = claimed
+
+    def with_index(self, index: IndexSpec) -> Database:
+        return SqliteDatabase(self.path, index)
+
+    def ending_lifetimes(self) -> None:
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            connection.execute("UPDATE store SET expires_at = datetime(expires_at, '-61 seconds')")
 
     async def deleted(self, thread_id: str) -> None:
         """Nothing of them was in the file."""
@@ -118,13 +134,22 @@ class PostgresBench(Bench):
         self.database = PostgresDatabase()
         self.database.setup()
         with self._connection() as connection:
-            connection.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store")
+            connection.execute("TRUNCATE checkpoints, checkpoint_blobs, checkpoint_writes, store CASCADE")
 
     async def claimed(self, writer: Writer) -> None:
         await in_database(self._claim, writer)
 
     async def turn_taken(self, writer: Writer) -> None:
         await in_database(self._take_turn, writer)
+
+    def with_index(self, index: IndexSpec) -> Database:
+        database = PostgresDatabase(index)
+        database.setup()
+        return database
+
+    def ending_lifetimes(self) -> None:
+        with self._connection() as connection:
+            connection.execute("UPDATE store SET expires_at = expires_at - interval '61 seconds'")
 
     async def deleted(self, thread_id: str) -> None:
         with self._connection() as connection:

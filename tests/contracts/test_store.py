@@ -58,6 +58,58 @@ async def test_nobody_sees_the_items_of_another(saver: FencedSaver, store: BaseS
     assert len(await saver.store(ALICE).asearch(())) == 1
 
 
+@pytest.mark.parametrize(
+    "path", [("acme",), ("alice",), ("acme", "alice"), ("alice", "memories"), ("*", "*", "*", "*")]
+)
+async def test_the_part_that_tells_tenants_apart_is_not_matched(store: BaseStore, path: tuple[str, ...]) -> None:
+    await store.aput(FOOD, "likes", {})
+    await store.aput(("memories",), "likes", {})
+    assert await store.alist_namespaces(suffix=path) == []
+    assert await store.alist_namespaces(prefix=path) == []
+
+
+async def test_a_star_stands_for_one_label(saver: FencedSaver, store: BaseStore) -> None:
+    await saver.items(BOB).aput(("secret", "food"), "k", {})
+    for namespace in (FOOD, COLOURS, ("memories", "food", "old")):
+        await store.aput(namespace, "k", {})
+    assert await store.alist_namespaces(prefix=("*", "food")) == [FOOD, (*FOOD, "old")]
+    assert await store.alist_namespaces(suffix=("*", "food")) == [FOOD]
+    assert await store.alist_namespaces(prefix=("*",), suffix=("*",), max_depth=1) == [("memories",)]
+    assert await store.alist_namespaces(prefix=("*",), max_depth=2, limit=1, offset=1) == [FOOD]
+
+
+async def test_a_caller_writes_what_the_graphs_of_the_same_user_see(saver: FencedSaver, store: BaseStore) -> None:
+    await saver.items(ALICE).aput(FOOD, "likes", {"text": "plums"})
+    found = await store.aget(FOOD, "likes")
+    assert found is not None and found.value == {"text": "plums"}
+    await store.aput(FOOD, "hates", {"text": "stones"})
+    assert {item.key for item in await saver.items(ALICE).asearch(FOOD)} == {"likes", "hates"}
+    await saver.items(ALICE).adelete(FOOD, "hates")
+    assert await store.aget(FOOD, "hates") is None
+    assert await saver.items(BOB).asearch(()) == []
+    await saver.items(BOB).adelete(FOOD, "likes")
+    assert await store.aget(FOOD, "likes") is not None
+
+
+async def test_of_two_who_put_at_once_one_stays(saver: FencedSaver) -> None:
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(saver.items(ALICE).aput(FOOD, f"k{n % 3}", {"n": n}) for n in range(60)))
+    assert len(await saver.items(ALICE).asearch(FOOD)) == 3
+
+
+async def test_a_change_keeps_the_time_when_an_item_was_made(saver: FencedSaver) -> None:
+    items = saver.items(ALICE)
+    await items.aput(FOOD, "likes", {"n": 1})
+    made = await items.aget(FOOD, "likes")
+    await items.aput(FOOD, "other", {"n": 1})
+    await items.aput(FOOD, "likes", {"n": 2})
+    changed = await items.aget(FOOD, "likes")
+    assert made is not None and changed is not None
+    assert (changed.created_at, changed.value) == (made.created_at, {"n": 2})
+    assert changed.updated_at > made.updated_at
+    assert [item.key for item in await items.asearch(FOOD)] == ["likes", "other"]
+
+
 async def test_a_run_that_was_taken_over_writes_no_item(bench: Bench, saver: FencedSaver, store: BaseStore) -> None:
     await store.aput(FOOD, "likes", {"text": "plums"})
     await bench.begin(saver, SECOND)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runs.langgraph_json import LEAD_AGENT, ConfigError, GraphConfig, read_config
+from runs.langgraph_json import LEAD_AGENT, ConfigError, GraphConfig, GraphSpec, IndexSpec, StoreSpec, read_config
 
 
 def read(folder: Path, document: Any) -> GraphConfig:
@@ -54,6 +54,28 @@ def test_keys_that_this_server_does_not_act_upon_are_named(tmp_path: Path) -> No
     assert config.ignored == ("auth", "http")
 
 
+def test_the_store_may_end_lifetimes_and_have_an_index(tmp_path: Path) -> None:
+    assert read(tmp_path, {"store": {"index": None, "ttl": None}}).store == StoreSpec()
+    ttl = {"default_ttl": 60, "refresh_on_read": False, "sweep_interval_minutes": 5}
+    assert read(tmp_path, {"store": {"ttl": ttl}}).store == StoreSpec(None, 60, False, 5)
+
+
+@pytest.mark.parametrize(
+    ("embed", "found"),
+    [
+        ("openai:text-embedding-3-small", "openai:text-embedding-3-small"),
+        ("ollama:llama3", "ollama:llama3"),
+        ("pack.mod:embed", GraphSpec("store.index.embed", "pack.mod", "embed")),
+        ("./a.py:embed", None),
+    ],
+)
+def test_an_index_names_what_makes_its_vectors(tmp_path: Path, embed: str, found: object) -> None:
+    config = read(tmp_path, {"store": {"index": {"dims": 3, "embed": embed, "fields": ["text"]}}})
+    wanted = found or GraphSpec("store.index.embed", tmp_path / "a.py", "embed")
+    assert config.store.index == IndexSpec(3, wanted, ("text",))  # type: ignore[arg-type]
+    assert config.ignored == ()
+
+
 @pytest.mark.parametrize(
     ("document", "complaint"),
     [
@@ -76,6 +98,17 @@ def test_keys_that_this_server_does_not_act_upon_are_named(tmp_path: Path) -> No
         ({"dependencies": "."}, "dependencies must be a list"),
         ({"dependencies": [1]}, "dependencies must be a list"),
         ({"dependencies": ["./nowhere"]}, "'./nowhere' is not a folder"),
+        ({"store": []}, "store must be an object"),
+        ({"store": {"path": "x"}}, "store does not know path"),
+        ({"store": {"index": {"embed": "a:b"}}}, "dims must be an integer"),
+        ({"store": {"index": {"embed": "a:b", "dims": True}}}, "dims must be an integer"),
+        ({"store": {"index": {"embed": "a:b", "dims": 16_001}}}, "dims must be an integer"),
+        ({"store": {"index": {"embed": "./a.py", "dims": 3}}}, "store.index.embed must be"),
+        ({"store": {"index": {"dims": 3}}}, "store.index.embed must be"),
+        ({"store": {"index": {"embed": "a:b", "dims": 3, "fields": "text"}}}, "store.index.fields must be"),
+        ({"store": {"ttl": {"default_ttl": 0}}}, "store.ttl.default_ttl must be"),
+        ({"store": {"ttl": {"sweep_interval_minutes": "5"}}}, "sweep_interval_minutes must be"),
+        ({"store": {"ttl": {"refresh_on_read": 1}}}, "refresh_on_read must be"),
         ({"env": 1}, "env must be"),
         ({"env": {"A": 1}}, "env must map"),
         ({"env": {"A=B": "c"}}, "env must map"),

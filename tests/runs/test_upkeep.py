@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from accounts.models import User
 from runs import lifecycle
-from runs.calls import NoEngine
+from runs.calls import CallRefused, NoEngine
 from runs.database import in_database
 from runs.host import chores
 from runs.host.upkeep import Upkeep
@@ -26,10 +26,16 @@ class FakePool:
 
     def __init__(self) -> None:
         self.purged: list[str] = []
+        self.sweeps = 0
         self.failures: dict[str, Exception] = {}
         self.on_call: Callable[[], None] = lambda: None
 
     async def call(self, method: str, params: dict[str, Any]) -> bytes:
+        if method == "sweep_items":
+            self.sweeps += 1
+            if failure := self.failures.get(method):
+                raise failure
+            return b"null"
         assert method == "purge" and set(params) == {"thread_id"}
         if failure := self.failures.get(params["thread_id"]):
             raise failure
@@ -164,3 +170,21 @@ async def test_no_lease_counts_as_ended_for_a_while_after_the_database_was_away(
     upkeep._reached_since -= 3600
     await upkeep.tick()
     assert (await in_database(Run.objects.get)).status == RunStatus.PENDING
+
+
+async def test_items_are_swept_when_it_is_time(upkeep: Upkeep, pool: FakePool) -> None:
+    await upkeep.tick()
+    assert pool.sweeps == 0
+    upkeep.sweep_seconds = 0
+    await upkeep.tick()
+    await upkeep.tick()
+    assert pool.sweeps == 2
+
+
+@pytest.mark.parametrize("failure", [NoEngine(), TimeoutError(), CallRefused(422, "odd")])
+async def test_a_sweep_that_fails_is_tried_at_the_next_time(upkeep: Upkeep, pool: FakePool, failure: Exception) -> None:
+    upkeep.sweep_seconds = 0
+    pool.failures["sweep_items"] = failure
+    await upkeep.tick()
+    await upkeep.tick()
+    assert pool.sweeps == 2

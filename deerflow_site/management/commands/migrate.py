@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.conf import settings
+from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import connection
 
-from runs.engine.storage import site_database
+from runs.engine.storage import NoVectors, site_database
+from runs.langgraph_json import ConfigError, read_config
 
 _LOCK = 7305158000
 _PAUSE_SECONDS = 0.2
@@ -24,7 +26,16 @@ class Command(migrate.Command):
             return
         with _alone():
             super().handle(*args, **options)
-            site_database().setup()
+            _make_tables_of_langgraph()
+
+
+def _make_tables_of_langgraph() -> None:
+    try:
+        site_database(read_config(settings.LANGGRAPH_CONFIG).store.index).setup()
+    except ConfigError as exc:
+        raise CommandError(str(exc)) from None
+    except NoVectors as exc:
+        raise CommandError(f"The items of the store can not be searched by meaning: {exc}") from None
 
 
 @contextlib.contextmanager

@@ -38,6 +38,7 @@ from runs.api.schema.operations import (
     operation,
 )
 from runs.api.schema.runs import Run, Runs
+from runs.api.schema.store import KEY, NAMESPACE, REFRESH, FoundItems, Item, MaybeItem, Namespaces
 from runs.api.schema.threads import StateWritten, Thread, Threads, ThreadState, ThreadStates
 
 __all__ = [
@@ -47,14 +48,17 @@ __all__ = [
     "DELETE_THREADS",
     "EMPTY",
     "FOLLOWED",
+    "KEY",
     "LEAVING",
     "LIMIT",
     "MINIMAL",
+    "NAMESPACE",
     "OFFSET",
     "ONCE",
     "PAGES",
     "PLACE",
     "RECURSE",
+    "REFRESH",
     "SELECT",
     "STATUS",
     "STREAM",
@@ -69,7 +73,11 @@ __all__ = [
     "Cron",
     "Crons",
     "Drawing",
+    "FoundItems",
     "GraphSchemas",
+    "Item",
+    "MaybeItem",
+    "Namespaces",
     "Run",
     "Runs",
     "Shape",

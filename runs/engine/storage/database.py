@@ -1,18 +1,24 @@
 """What the checkpointer and the store ask of a database; one adapter for each, held to the same contract by tests."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.store.base import BaseStore
+from langgraph.store.base import Op, Result
+from langgraph.store.postgres import PostgresStore
+from langgraph.store.sqlite import SqliteStore
 
 from runs.engine.storage.fence import Writer
+from runs.engine.storage.index import KnownVectors, Vectors
 
 #: Under which LangGraph keeps what no task wrote, and the channel of answers to interrupts.
 NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"
 RESUME = "__resume__"
+
+#: Where an item is: its namespace, as it is stored, and its key.
+Place = tuple[str, str]
 
 
 class Session(ABC):
@@ -21,7 +27,20 @@ class Session(ABC):
     #: LangGraph's own saver on this connection; it writes in the transaction that is open.
     saver: BaseCheckpointSaver[Any]
     #: LangGraph's own store on this connection; as well.
-    store: BaseStore
+    store: SqliteStore | PostgresStore
+
+    def items(self, ops: Sequence[Op], vectors: Vectors) -> list[Result]:
+        """Do `ops` on the store; `vectors` are those of all texts that they write or look for by meaning."""
+        self.store.embeddings = KnownVectors(vectors)
+        return self.store.batch(ops)
+
+    @abstractmethod
+    def expiring(self, places: Collection[Place]) -> list[Place]:
+        """Those of these items that have a lifetime."""
+
+    @abstractmethod
+    def renew(self, places: Collection[Place]) -> None:
+        """Let the lifetimes of these items begin now."""
 
     @abstractmethod
     def transaction(self) -> AbstractContextManager[Any]:
@@ -62,6 +81,10 @@ class Session(ABC):
     def close(self) -> None: ...
 
 
+class NoVectors(Exception):
+    """The database can not keep the vectors of an index; the message says what it lacks."""
+
+
 class Database(ABC):
     """Where checkpoints and items are kept."""
 
@@ -74,7 +97,7 @@ class Database(ABC):
 
     @abstractmethod
     def setup(self) -> None:
-        """Make what is missing. Processes that start together wait for each other."""
+        """Make what is missing. Processes that start together wait for each other. Raises NoVectors."""
 
     @abstractmethod
     def await_setup(self) -> None:

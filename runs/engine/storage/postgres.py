@@ -11,12 +11,13 @@ import psycopg
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMetadata
 from langgraph.checkpoint.postgres import PostgresSaver
-from langgraph.store.postgres import PostgresStore
 from psycopg import Cursor
 from psycopg.rows import DictRow, TupleRow, dict_row
 
-from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
+from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Place, Session
 from runs.engine.storage.fence import Writer
+from runs.engine.storage.postgres_items import VECTOR_STEPS, PostgresItems
+from runs.langgraph_json import IndexSpec
 from runs.postgres import connection_parameters, is_transient
 
 logger = logging.getLogger(__name__)
@@ -53,6 +54,7 @@ DROP TABLE IF EXISTS remembered_writes;
 CREATE TABLE remembered_writes (LIKE checkpoint_writes);
 CREATE INDEX remembered_writes_of ON remembered_writes (thread_id)
 """
+_IS_REMEMBERED = "SELECT to_regclass('remembered_writes_of')"
 _OF_CHECKPOINT = "thread_id = %(thread)s AND checkpoint_ns = %(namespace)s AND checkpoint_id = %(checkpoint)s"
 _MADE = "metadata ->> 'run_id' = %(run)s"
 # Of another run: what it remembered is of no use any more.
@@ -96,7 +98,7 @@ _ROLL_BACK = (
     "DELETE FROM remembered_writes WHERE thread_id = %(thread)s",
     "DELETE FROM remembered_checkpoints WHERE thread_id = %(thread)s",
 )
-_MADE_BY = {"checkpoint_migrations": PostgresSaver.MIGRATIONS, "store_migrations": PostgresStore.MIGRATIONS}
+_MADE_BY = {"checkpoint_migrations": PostgresSaver.MIGRATIONS, "store_migrations": PostgresItems.MIGRATIONS}
 _INT64 = range(-(2**63), 2**63)
 
 Connection = psycopg.Connection[TupleRow]
@@ -107,41 +109,45 @@ class PostgresDatabase(Database):
 
     readers = 4
 
+    def __init__(self, index: IndexSpec | None = None) -> None:
+        self._index = index
+        self._made_by = _MADE_BY | ({"vector_migrations": VECTOR_STEPS} if index else {})
+
     def is_transient(self, error: Exception) -> bool:
         return is_transient(error)
 
     def await_setup(self) -> None:
         with self._connection("setup") as connection:
-            while not _is_set_up(connection):
+            while not self._is_set_up(connection):
                 logger.warning("the tables of checkpoints are not there yet: `manage.py migrate` makes them")
                 time.sleep(_PATIENCE_SECONDS)
 
     def setup(self) -> None:
         with self._connection("setup") as connection:
-            if _is_set_up(connection):
-                return
+            if self._is_set_up(connection):
+                return PostgresItems(connection, self._index).check()
             connection.execute("SET statement_timeout = 0").connection.execute("SET lock_timeout = 0")
             # Not a lock that is waited for: LangGraph makes indexes concurrently, which waits for all who wait.
             while not _value(connection, "SELECT pg_try_advisory_lock(%s)", [_SETUP_LOCK]):
                 time.sleep(0.1)
             PostgresSaver(connection).setup()  # type: ignore[arg-type]  # it makes its own cursors
-            PostgresStore(connection).setup()  # type: ignore[arg-type]  # as well
-            connection.execute(_REMEMBERED)
+            PostgresItems(connection, self._index).make()
+            if _value(connection, _IS_REMEMBERED) is None:
+                connection.execute(_REMEMBERED)
 
     def asks_before(self, writer: Writer) -> bool:
         # A run's first attempt was claimed a moment ago; a later one may have slept before it got here.
         return not writer.claim or writer.attempt > 1
 
     def connect(self) -> "_PostgresSession":
-        return _PostgresSession(self._connection("checkpoints"))
+        return _PostgresSession(self._connection("checkpoints"), self._index)
 
     def _connection(self, purpose: str) -> Connection:
         return psycopg.connect(**connection_parameters(purpose), autocommit=True)
 
-
-def _is_set_up(connection: Connection) -> bool:
-    made = all(_is_made(connection, table, len(steps)) for table, steps in _MADE_BY.items())
-    return made and _value(connection, "SELECT to_regclass('remembered_writes_of')") is not None
+    def _is_set_up(self, connection: Connection) -> bool:
+        made = all(_is_made(connection, table, len(steps)) for table, steps in self._made_by.items())
+        return made and _value(connection, _IS_REMEMBERED) is not None
 
 
 def _is_made(connection: Connection, table: str, steps: int) -> bool:
@@ -214,15 +220,6 @@ def _is_text(value: str) -> bool:
         return False
 
 
-class _Store(PostgresStore):
-    """As well."""
-
-    @contextmanager
-    def _cursor(self, *, pipeline: bool = False) -> Iterator[Cursor[DictRow]]:
-        with _cursor(self.conn) as cursor:
-            yield cursor
-
-
 def _cursor(connection: Any) -> Cursor[DictRow]:
     return cast(Cursor[DictRow], connection.cursor(binary=True, row_factory=dict_row))
 
@@ -230,10 +227,10 @@ def _cursor(connection: Any) -> Cursor[DictRow]:
 class _PostgresSession(Session):
     """An attempt may write while the run's row carries its claim; a change of state while no later turn was taken."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, index: IndexSpec | None) -> None:
         self._connection = connection
         self.saver = _Saver(connection)  # type: ignore[arg-type]  # it makes its own cursors
-        self.store = _Store(connection)  # type: ignore[arg-type]  # as well
+        self.store: PostgresItems = PostgresItems(connection, index)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -278,6 +275,12 @@ class _PostgresSession(Session):
         # The rows that let somebody write went with the thread.
         for table in ("remembered_writes", "remembered_checkpoints"):
             self._connection.execute(f"DELETE FROM {table} WHERE thread_id = %s", [thread_id])
+
+    def expiring(self, places: Collection[Place]) -> list[Place]:
+        return self.store.expiring([*places])
+
+    def renew(self, places: Collection[Place]) -> None:
+        self.store.renew([*places])
 
     def close(self) -> None:
         self._connection.close()

@@ -30,7 +30,8 @@ from runs.engine.storage.pen import CheckpointPen
 from runs.engine.storage.postgres import PostgresDatabase
 from runs.engine.storage.readers import Readers
 from runs.engine.storage.sqlite import SqliteDatabase
-from runs.engine.storage.store import Scope, ScopedStore
+from runs.engine.storage.store import KEEP_ALL, Keeping, Scope, ScopedStore
+from runs.langgraph_json import IndexSpec
 
 R = TypeVar("R")
 
@@ -41,8 +42,9 @@ _MAX_FIRST = 10_000
 class FencedSaver(BaseCheckpointSaver[str]):
     """Writes succeed only for the writer that the thread's fence names. Made by `open_saver`."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, keeping: Keeping = KEEP_ALL) -> None:
         super().__init__()
+        self._keeping = keeping
         database.await_setup()
         self._database = database
         self.pen = CheckpointPen(database)
@@ -177,7 +179,16 @@ class FencedSaver(BaseCheckpointSaver[str]):
 
     def store(self, scope: Scope, writer: Writer | None = None) -> ScopedStore:
         """The items of this tenant beside the checkpoints, for `writer` to write or for everybody to read."""
-        return ScopedStore(self.pen, self._readers, scope, writer)
+        writes = writer is not None
+        return ScopedStore(self.pen, self._readers, self._keeping, scope, writer=writer, writes=writes)
+
+    def items(self, scope: Scope) -> ScopedStore:
+        """The same for the tenant itself, outside of runs, to write too."""
+        return ScopedStore(self.pen, self._readers, self._keeping, scope, writes=True)
+
+    async def sweep_items(self) -> None:
+        """Delete the items whose lifetime has ended, everybody's."""
+        await asyncio.wrap_future(self.pen.submit(lambda session: session.store.sweep_ttl()))
 
     def close(self) -> None:
         """Write what was handed in, and end."""
@@ -248,15 +259,15 @@ def _place(config: RunnableConfig) -> RunnableConfig:
     return {**config, "configurable": kept}
 
 
-def site_database() -> Database:
-    """Where this site keeps its checkpoints."""
-    return PostgresDatabase() if settings.POSTGRES else SqliteDatabase(settings.CHECKPOINTS_PATH)
+def site_database(index: IndexSpec | None) -> Database:
+    """Where this site keeps its checkpoints, and its items with `index`."""
+    return PostgresDatabase(index) if settings.POSTGRES else SqliteDatabase(settings.CHECKPOINTS_PATH, index)
 
 
 @asynccontextmanager
-async def open_saver(database: Database) -> AsyncIterator[FencedSaver]:
+async def open_saver(database: Database, keeping: Keeping = KEEP_ALL) -> AsyncIterator[FencedSaver]:
     """The checkpointer on `database`, ready for use."""
-    saver = FencedSaver(database)
+    saver = FencedSaver(database, keeping)
     try:
         yield saver
     finally:

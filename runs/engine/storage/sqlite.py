@@ -8,10 +8,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from langgraph.checkpoint.sqlite import SqliteSaver
-from langgraph.store.sqlite import SqliteStore
 
-from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Session
+from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Place, Session
 from runs.engine.storage.fence import StaleAttempt, Writer
+from runs.engine.storage.sqlite_items import Connection, SqliteItems
+from runs.langgraph_json import IndexSpec
 
 _BUSY_SECONDS = 20
 #: The file is held by another process, or its disk fails or is full.
@@ -51,8 +52,9 @@ class SqliteDatabase(Database):
 
     readers = 1
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, index: IndexSpec | None = None) -> None:
         self._path = path
+        self._index = index
 
     def is_transient(self, error: Exception) -> bool:
         if not isinstance(error, sqlite3.OperationalError):
@@ -65,7 +67,7 @@ class SqliteDatabase(Database):
     def setup(self) -> None:
         with self._alone(), closing(self._connection()) as connection:
             SqliteSaver(connection).setup()
-            SqliteStore(connection).setup()
+            SqliteItems(connection, self._index).setup()
             if _columns(connection, "remembered_writes") != _columns(connection, "writes"):
                 connection.execute("DROP TABLE IF EXISTS remembered_writes")
             for statement in (_FENCES, _REMEMBERED, _REMEMBERED_WRITES, _REMEMBERED_INDEX):
@@ -75,11 +77,15 @@ class SqliteDatabase(Database):
         return True
 
     def connect(self) -> "_SqliteSession":
-        return _SqliteSession(self._connection())
+        return _SqliteSession(self._connection(), self._index)
 
-    def _connection(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    def _connection(self) -> Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=Connection
+        )
         connection.execute("PRAGMA synchronous=NORMAL")
+        # An item's vectors go with it.
+        connection.execute("PRAGMA foreign_keys=ON")
         return connection
 
     @contextmanager
@@ -106,22 +112,13 @@ class _Saver(SqliteSaver):
             yield cursor
 
 
-class _Store(SqliteStore):
-    """As well."""
-
-    @contextmanager
-    def _cursor(self, *, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
-        with closing(self.conn.cursor()) as cursor:
-            yield cursor
-
-
 class _SqliteSession(Session):
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Connection, index: IndexSpec | None) -> None:
         self._connection = connection
         self.saver = _Saver(connection)
         self.saver.is_setup = True
-        self.store = _Store(connection)
-        self.store.is_setup = True
+        self.store: SqliteItems = SqliteItems(connection, index)
+        self.store.use()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -191,6 +188,12 @@ class _SqliteSession(Session):
     def drop_fence(self, thread_id: str) -> None:
         self._connection.execute("DELETE FROM fences WHERE thread_id = ?", (thread_id,))
         self._forget(thread_id)
+
+    def expiring(self, places: Collection[Place]) -> list[Place]:
+        return self.store.expiring([*places])
+
+    def renew(self, places: Collection[Place]) -> None:
+        self.store.renew([*places])
 
     def close(self) -> None:
         self._connection.close()

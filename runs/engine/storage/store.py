@@ -1,10 +1,12 @@
-"""The store that graphs are given: LangGraph's, with namespaces for each tenant, behind the fence of checkpoints.
+"""The store that graphs and callers are given: LangGraph's, with namespaces for each tenant.
 
-What a run writes is refused once its claim is another's. Nobody sees the part of a namespace that tells tenants apart.
+What a run writes goes behind the fence of checkpoints: it is refused once its claim is another's. Nobody sees the part
+of a namespace that tells tenants apart.
 """
 
 import asyncio
 import copy
+import math
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -20,10 +22,13 @@ from langgraph.store.base import (
     PutOp,
     Result,
     SearchOp,
+    TTLConfig,
 )
 
-from runs.engine.storage.database import Session
+from runs.engine.storage.database import Place, Session
 from runs.engine.storage.fence import Writer
+from runs.engine.storage.filters import with_operators
+from runs.engine.storage.index import Index, Vectors
 from runs.engine.storage.pen import CheckpointPen
 from runs.engine.storage.readers import Readers
 
@@ -31,10 +36,23 @@ Namespace = tuple[str, ...]
 
 
 class ReadOnly(Exception):
-    """Items of the store are written by runs only."""
+    """A question about state writes no items."""
 
     def __init__(self) -> None:
         super().__init__(self.__doc__)
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How a site keeps items."""
+
+    index: Index | None = None
+    #: As LangGraph's stores take it; None: items stay that are put without a lifetime.
+    ttl: TTLConfig | None = None
+
+
+#: For ever, without an index.
+KEEP_ALL = Keeping()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,45 +69,81 @@ class Scope:
 
 
 class ScopedStore(BaseStore):
-    """The store as one run sees it, or without a writer one question about state."""
+    """A tenant's items: as one run sees them, which writes as `writer`; or one caller, or a question about state."""
 
-    # Nothing deletes what has expired: LangGraph refuses a `ttl` then.
-    supports_ttl = False
+    supports_ttl = True
 
-    def __init__(self, pen: CheckpointPen, readers: Readers, scope: Scope, writer: Writer | None) -> None:
+    def __init__(
+        self,
+        pen: CheckpointPen,
+        readers: Readers,
+        keeping: Keeping,
+        scope: Scope,
+        *,
+        writer: Writer | None = None,
+        writes: bool = False,
+    ) -> None:
         self._pen = pen
         self._readers = readers
+        self._index = keeping.index
+        self.ttl_config = keeping.ttl
         self._prefix = scope.prefix
         self._writer = writer
+        self._writes = writes
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
-        return self._submit(list(ops)).result()
+        ops = self._allowed(ops)
+        return self._submit(ops, self._index.vectors(ops) if self._index else {}).result()
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
-        return await asyncio.wrap_future(self._submit(list(ops)))
+        ops = self._allowed(ops)
+        return await asyncio.wrap_future(self._submit(ops, await self._index.avectors(ops) if self._index else {}))
 
-    def _submit(self, ops: list[Op]) -> Future[list[Result]]:
-        work = self._work([_placed(op, self._prefix) for op in ops])
+    def _allowed(self, ops: Iterable[Op]) -> list[Op]:
+        ops = [*ops]
+        if not self._writes and any(isinstance(op, PutOp) for op in ops):
+            raise ReadOnly
+        return ops
+
+    def _submit(self, ops: list[Op], vectors: Vectors) -> Future[list[Result]]:
+        work = self._work(ops, vectors)
         if not any(isinstance(op, PutOp) for op in ops):
             return self._readers.submit(work)
-        if self._writer is None:
-            raise ReadOnly
         return self._pen.submit(work, writer=self._writer)
 
-    def _work(self, ops: list[Op]) -> Callable[[Session], list[Result]]:
-        depth = len(self._prefix)
-        return lambda session: [_seen(result, depth) for result in session.store.batch(ops)]
+    def _work(self, ops: list[Op], vectors: Vectors) -> Callable[[Session], list[Result]]:
+        placed = [_placed(op, self._prefix, by_meaning=self._index is not None) for op in ops]
+
+        def work(session: Session) -> list[Result]:
+            found = [_page(*each) for each in zip(ops, placed, session.items(placed, vectors), strict=True)]
+            if read := [place for op, result in zip(ops, found, strict=True) for place in _renewed(op, result)]:
+                self._renew(session.expiring(read))
+            return [_seen(result, len(self._prefix)) for result in found]
+
+        return work
+
+    def _renew(self, places: list[Place]) -> None:
+        """Let their lifetimes begin anew. Nobody waits for it: it is a write, and whoever asked only reads."""
+        if places:
+            self._pen.submit(lambda session: session.renew(places))
 
 
-def _placed(op: Op, prefix: Namespace) -> Op:
-    """The operation on the items below `prefix`."""
+def _placed(op: Op, prefix: Namespace, *, by_meaning: bool) -> Op:
+    """The operation on the items below `prefix`. No read writes: lifetimes are renewed apart from it."""
     match op:
-        case GetOp() | PutOp():
-            return op._replace(namespace=(*prefix, *op.namespace))
+        case GetOp():
+            return op._replace(namespace=(*prefix, *op.namespace), refresh_ttl=False)
+        case PutOp():
+            # Whole minutes are what PostgreSQL can renew.
+            ttl = None if op.ttl is None else max(0, math.ceil(op.ttl))
+            return op._replace(namespace=(*prefix, *op.namespace), ttl=ttl)
         case SearchOp():
-            return op._replace(namespace_prefix=(*prefix, *op.namespace_prefix))
+            op = op._replace(namespace_prefix=(*prefix, *op.namespace_prefix), refresh_ttl=False)
+            op = op._replace(filter=with_operators(op.filter) if op.filter else None)
+            # By meaning, LangGraph looks at twice as many as are asked for, and then leaves out the first.
+            return op._replace(limit=op.offset + op.limit, offset=0) if by_meaning and op.query else op
         case ListNamespacesOp():
-            conditions = [_placed_condition(condition, prefix) for condition in op.match_conditions or ()]
+            conditions = [placed for each in op.match_conditions or () for placed in _placed_condition(each, prefix)]
             return op._replace(
                 match_conditions=(MatchCondition("prefix", prefix), *conditions),
                 max_depth=op.max_depth and op.max_depth + len(prefix),
@@ -97,10 +151,26 @@ def _placed(op: Op, prefix: Namespace) -> Op:
     raise TypeError(f"not an operation of a store: {type(op).__name__}")
 
 
-def _placed_condition(condition: MatchCondition, prefix: Namespace) -> MatchCondition:
+def _placed_condition(condition: MatchCondition, prefix: Namespace) -> list[MatchCondition]:
     if condition.match_type == "prefix":
-        return MatchCondition("prefix", (*prefix, *condition.path))
-    return condition
+        return [MatchCondition("prefix", (*prefix, *condition.path))]
+    # Not among the labels that nobody sees: there are as many behind them.
+    return [MatchCondition("prefix", (*prefix, *("*" for _ in condition.path))), condition]
+
+
+def _page(op: Op, placed: Op, result: Result) -> Result:
+    """Of what was found for `placed`, what `op` asked for."""
+    if isinstance(op, SearchOp) and isinstance(placed, SearchOp) and isinstance(result, list):
+        return result[op.offset - placed.offset :]
+    return result
+
+
+def _renewed(op: Op, result: Any) -> list[Place]:
+    """Where the items are whose lifetimes begin anew because `op` read them."""
+    if not isinstance(op, GetOp | SearchOp) or not op.refresh_ttl or not result:
+        return []
+    read = result if isinstance(result, list) else [result]
+    return [(".".join(item.namespace), item.key) for item in read]
 
 
 def _seen(result: Any, depth: int) -> Any:
