@@ -306,5 +306,6 @@ DEFAULT_ON_DISCONNECT = env.choice("DEFAULT_ON_DISCONNECT", "cancel", ("cancel",
 DEFAULT_IF_NOT_EXISTS = env.choice("DEFAULT_IF_NOT_EXISTS", "create", ("create", "reject"))
 DEFAULT_ON_COMPLETION = env.choice("DEFAULT_ON_COMPLETION", "keep", ("keep", "delete"))
 
+METRICS_TOKEN = env.text("METRICS_TOKEN")
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 LOGGING = logging_config(LOG_LEVEL, for_a_person=sys.stderr.isatty())

@@ -7,6 +7,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 
 from deerflow_site import pages
 from deerflow_site.about import HealthView, InfoView
+from deerflow_site.metrics import metrics
 
 urlpatterns = [
     path("", pages.front_page, name="front-page"),
@@ -15,6 +16,7 @@ urlpatterns = [
     path("api/ok", HealthView.as_view()),
     path("api/info", InfoView.as_view()),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
+    path("metrics", metrics, name="metrics"),
     path("docs", pages.api_reference, name="docs"),
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
