@@ -14,7 +14,6 @@ from runs.api.streaming import LiveResponse
 from runs.api.wire import Negotiation
 from runs.protocol.requests.assistants import AssistantSearch
 from runs.protocol.requests.crons import CronSearch
-from runs.protocol.requests.threads import ThreadSearch
 
 R = TypeVar("R")
 
@@ -36,7 +35,7 @@ class ApiViewSet(ViewSet):
 
 def page(
     rows: Sequence[R],
-    query: AssistantSearch | CronSearch | ThreadSearch,
+    query: AssistantSearch | CronSearch,
     fields: Callable[[R], dict[str, Any]],
 ) -> Response:
     """A page of a search, and headers that say whether there is more; `rows` has one more than asked for then."""

@@ -1,33 +1,44 @@
+from pydantic import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from runs.api import schema
-from runs.api.base import ApiViewSet, page
-from runs.api.query import body_of, flag, integer, tenant_of
+from runs.api.base import ApiViewSet, prefix_of
+from runs.api.query import body_of, choices, flag, integer, tenant_of
 from runs.api.schema import operation
-from runs.api.shapes import thread_fields
-from runs.exceptions import NotFound
+from runs.api.shapes import extracted, lifetime_fields, thread_fields
+from runs.exceptions import Invalid, NotFound
 from runs.identifiers import is_checkpoint_id
-from runs.protocol.requests.base import CheckpointBody
-from runs.protocol.requests.state import CheckpointQuery, HistoryQuery, StateUpdate
-from runs.protocol.requests.threads import ThreadCreate, ThreadPatch, ThreadSearch
-from runs.services import state, threads
+from runs.protocol.requests.base import CheckpointBody, Nothing
+from runs.protocol.requests.state import CheckpointQuery, HistoryQuery, StateSelection, StateUpdate
+from runs.protocol.requests.threads import ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
+from runs.services import state, thread_copies, thread_search, thread_storage, threads
 
 _MAX_LIMIT = 1000
+_INCLUDABLE = frozenset({"ttl"})
 
 
 class ThreadViewSet(ApiViewSet):
     required_permissions = {
         "create": "threads:write",
         "search": "threads:read",
+        "count": "threads:read",
         "retrieve": "threads:read",
         "partial_update": "threads:write",
         "destroy": "threads:delete",
+        "copy": "threads:write",
+        "prune": "threads:delete",
+        "storage": "threads:read",
     }
 
     @operation("create_thread", "Make a thread", body=ThreadCreate, answers={200: schema.Thread}, refusals=[409])
     def create(self, request: Request) -> Response:
-        return Response(thread_fields(threads.create_thread(tenant_of(request), body_of(request, ThreadCreate))))
+        body = body_of(request, ThreadCreate)
+        # DeerFlow's clients, who are below /api, make a thread again to be sure that it is there.
+        idempotent = prefix_of(request) == "/api"
+        make = thread_copies.create_with_supersteps if body.supersteps else threads.create_thread
+        thread = make(tenant_of(request), body, idempotent=idempotent)
+        return Response(thread_fields(thread))
 
     @operation(
         "search_threads",
@@ -38,11 +49,25 @@ class ThreadViewSet(ApiViewSet):
     )
     def search(self, request: Request) -> Response:
         query = body_of(request, ThreadSearch)
-        return page(threads.search_threads(tenant_of(request), query), query, thread_fields)
+        found = thread_search.search_threads(tenant_of(request), query)
+        shown = [thread_fields(thread, query.select) for thread in found.threads]
+        if query.extract is not None:
+            for fields, thread in zip(shown, found.threads, strict=True):
+                fields["extracted"] = extracted(thread, query.extract)
+        headers = {"x-pagination-total": str(found.total)}
+        if found.total > query.offset + query.limit:
+            headers["x-pagination-next"] = str(query.offset + query.limit)
+        return Response(shown, headers=headers)
 
-    @operation("get_thread", "Get a thread", answers={200: schema.Thread}, refusals=[404])
+    @operation("count_threads", "Count threads", body=ThreadCount, answers={200: schema.Count})
+    def count(self, request: Request) -> Response:
+        return Response(thread_search.count_threads(tenant_of(request), body_of(request, ThreadCount)))
+
+    @operation("get_thread", "Get a thread", answers={200: schema.Thread}, parameters=[schema.INCLUDE], refusals=[404])
     def retrieve(self, request: Request, thread_id: str) -> Response:
-        return Response(thread_fields(threads.get_thread(tenant_of(request), thread_id)))
+        included = choices(request, "include", _INCLUDABLE)
+        thread = threads.get_thread(tenant_of(request), thread_id)
+        return Response(thread_fields(thread) | ({"ttl": lifetime_fields(thread)} if included else {}))
 
     @operation(
         "patch_thread",
@@ -63,6 +88,25 @@ class ThreadViewSet(ApiViewSet):
         threads.delete_thread(tenant_of(request), thread_id)
         return Response(status=204)
 
+    @operation("copy_thread", "Copy a thread", body=Nothing, answers={200: schema.Thread}, refusals=[404])
+    def copy(self, request: Request, thread_id: str) -> Response:
+        body_of(request, Nothing)
+        return Response(thread_fields(thread_copies.copy_thread(tenant_of(request), thread_id)))
+
+    @operation(
+        "prune_threads",
+        "Delete threads, or all but their latest states",
+        body=ThreadPrune,
+        answers={200: schema.Pruned},
+    )
+    def prune(self, request: Request) -> Response:
+        pruned = thread_storage.prune_threads(tenant_of(request), body_of(request, ThreadPrune))
+        return Response({"pruned_count": pruned})
+
+    @operation("get_storage", "Tell what a thread takes up", answers={200: schema.Storage}, refusals=[404])
+    def storage(self, request: Request, thread_id: str) -> Response:
+        return Response(thread_storage.storage_of(tenant_of(request), thread_id))
+
 
 class StateViewSet(ApiViewSet):
     required_permissions = {
@@ -76,36 +120,35 @@ class StateViewSet(ApiViewSet):
     @operation(
         "get_state",
         "Get the latest state of a thread",
-        answers={200: schema.ThreadState},
-        parameters=[schema.SUBGRAPHS],
+        answers={200: schema.AnyThreadState},
+        parameters=[schema.SUBGRAPHS, schema.STATE_SELECT],
         refusals=[404],
     )
     def retrieve(self, request: Request, thread_id: str) -> Response:
-        return self._state(request, thread_id, CheckpointBody(), subgraphs=flag(request, "subgraphs"))
+        return self._state(request, thread_id, CheckpointBody())
 
     @operation(
         "get_state_at",
         "Get the state of a thread at a checkpoint",
-        answers={200: schema.ThreadState},
-        parameters=[schema.SUBGRAPHS],
+        answers={200: schema.AnyThreadState},
+        parameters=[schema.SUBGRAPHS, schema.STATE_SELECT],
         refusals=[404],
     )
     def at_checkpoint(self, request: Request, thread_id: str, checkpoint_id: str) -> Response:
         if not is_checkpoint_id(checkpoint_id):
             raise NotFound(state.NOT_FOUND)
-        checkpoint = CheckpointBody(checkpoint_id=checkpoint_id)
-        return self._state(request, thread_id, checkpoint, subgraphs=flag(request, "subgraphs"))
+        return self._state(request, thread_id, CheckpointBody(checkpoint_id=checkpoint_id))
 
     @operation(
         "get_state_by_checkpoint",
         "Get the state of a thread, or of a subgraph of it, at a checkpoint",
         body=CheckpointQuery,
-        answers={200: schema.ThreadState},
+        answers={200: schema.AnyThreadState},
         refusals=[404],
     )
     def by_checkpoint(self, request: Request, thread_id: str) -> Response:
         query = body_of(request, CheckpointQuery)
-        return self._state(request, thread_id, query.checkpoint, subgraphs=query.subgraphs)
+        return Response(state.get_state(tenant_of(request), thread_id, query))
 
     @operation(
         "update_state",
@@ -140,5 +183,14 @@ class StateViewSet(ApiViewSet):
             query = body_of(request, HistoryQuery)
         return Response(state.get_history(tenant_of(request), thread_id, query))
 
-    def _state(self, request: Request, thread_id: str, checkpoint: CheckpointBody, *, subgraphs: bool) -> Response:
-        return Response(state.get_state(tenant_of(request), thread_id, checkpoint, subgraphs=subgraphs))
+    def _state(self, request: Request, thread_id: str, checkpoint: CheckpointBody) -> Response:
+        subgraphs, select = flag(request, "subgraphs"), _selection(request)
+        query = CheckpointQuery(checkpoint=checkpoint, subgraphs=subgraphs, select=select)
+        return Response(state.get_state(tenant_of(request), thread_id, query))
+
+
+def _selection(request: Request) -> list[str] | None:
+    try:
+        return StateSelection(select=request.query_params.getlist("select") or None).select
+    except ValidationError:
+        raise Invalid(("query", "select"), "must be keys of a state, or values.<key>") from None

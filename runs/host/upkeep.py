@@ -8,12 +8,15 @@ from django.utils import timezone
 
 from runs import calls, lifecycle
 from runs.database import in_database
-from runs.host import chores, crons
+from runs.host import chores, crons, lifetimes
 from runs.host.pool import Pool
 from runs.langgraph_json import StoreSpec
 from runs.lifecycle.deliveries import prune_deliveries
 
 logger = logging.getLogger(__name__)
+
+#: The status of a refusal that asking again does not change.
+_NEVER = 422
 
 
 class Upkeep:
@@ -43,6 +46,7 @@ class Upkeep:
         await in_database(crons.fire_due, timezone.now())
         await in_database(chores.expire_temporary_threads)
         await in_database(chores.prune_events)
+        await self._end_lifetimes()
         await in_database(chores.forget_keys)
         await in_database(prune_deliveries)
         await self._purge()
@@ -59,6 +63,22 @@ class Upkeep:
             return
         except calls.CallRefused as exc:
             logger.error("the items whose lifetime has ended can not be deleted: %s", exc)
+
+    async def _end_lifetimes(self) -> None:
+        """Delete threads that nothing has changed for so long, or all but their latest states."""
+        for thread in await in_database(lifetimes.due_threads):
+            if thread.ttl_strategy != "keep_latest":
+                await in_database(lifetimes.delete_due, thread)
+            elif (position := await in_database(lifetimes.turn_of_due, thread)) is not None:
+                try:
+                    await self._pool.call("keep_latest", {"thread_id": thread.pk, "position": position})
+                except (calls.NoEngine, TimeoutError):
+                    return
+                except calls.CallRefused as exc:
+                    logger.warning("thread %s keeps all its states: %s", thread.pk, exc.detail)
+                    if exc.status != _NEVER:
+                        continue
+                await in_database(lifetimes.lived, thread)
 
     async def _purge(self) -> None:
         """Delete the checkpoints of deleted threads, except where an attempt may still be writing some."""

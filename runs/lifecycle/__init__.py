@@ -22,6 +22,7 @@ from runs.lifecycle.create import (
 )
 from runs.lifecycle.delete import delete_run, delete_thread
 from runs.lifecycle.release import reap, release
+from runs.lifecycle.withhold import publish_thread, withhold_thread
 
 __all__ = [
     "CLAIM_BATCH",
@@ -42,11 +43,13 @@ __all__ = [
     "delete_thread",
     "heartbeat",
     "lock_threads",
+    "publish_thread",
     "reap",
     "release",
     "request_cancel",
     "reserve_position",
     "state_changed",
     "values_found",
+    "withhold_thread",
     "write",
 ]

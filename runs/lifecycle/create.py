@@ -88,15 +88,27 @@ def add_thread(
     organization_id: uuid.UUID,
     owner_id: uuid.UUID,
     metadata: dict[str, Any],
+    graph_id: str = "",
     fresh: bool = False,
 ) -> Thread:
     """A new thread, in the caller's transaction; `fresh`: the id was made for it.
 
     Raises IntegrityError when the id is taken, BeingDeleted while what had it is cleared away.
     """
-    if not fresh and Purge.objects.filter(pk=thread_id).exists():
+    thread = Thread(
+        thread_id=thread_id,
+        organization_id=organization_id,
+        owner_id=owner_id,
+        metadata=metadata,
+        graph_id=graph_id,
+    )
+    return new_thread(thread, fresh=fresh)
+
+
+def new_thread(thread: Thread, *, fresh: bool) -> Thread:
+    """As `add_thread`; of `thread` is kept what most new threads have."""
+    if not fresh and Purge.objects.filter(pk=thread.pk).exists():
         raise BeingDeleted
-    thread = Thread(thread_id=thread_id, organization_id=organization_id, owner_id=owner_id, metadata=metadata)
     _insert_thread(thread)
     return thread
 

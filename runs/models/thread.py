@@ -1,3 +1,4 @@
+from datetime import datetime, timedelta
 from typing import Self
 
 from django.db import models
@@ -27,7 +28,7 @@ class Thread(TenantModel):
     settled_status = models.CharField(
         max_length=16, choices=ThreadStatus.choices, default=ThreadStatus.IDLE, db_default=ThreadStatus.IDLE
     )
-    #: The graph that ran last; empty before the first run.
+    #: The graph that ran last, or that its maker said it is for; empty when there is neither.
     graph_id = models.CharField(max_length=64, blank=True, default="")
     #: What the graph calls the conversation, or else its first message; see `runs.lifecycle.title`.
     title = models.CharField(max_length=255, blank=True, default="", db_default="")
@@ -47,7 +48,7 @@ class Thread(TenantModel):
     #: After how many minutes without a change it is deleted or, by `ttl_strategy`, loses all but its last state.
     ttl_minutes = models.FloatField(null=True, blank=True)
     ttl_strategy = models.CharField(max_length=16, blank=True, default="", db_default="")
-    #: When that is.
+    #: When to look whether that is due: not later than it is (see `ends_at`).
     expires_at = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True)
     updated_at = models.DateTimeField()
@@ -72,6 +73,11 @@ class Thread(TenantModel):
 
     def __str__(self) -> str:
         return self.thread_id
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When its lifetime is over if nothing changes; every change puts it off."""
+        return self.updated_at + timedelta(minutes=self.ttl_minutes) if self.ttl_minutes is not None else None
 
 
 class Purge(models.Model):

@@ -11,8 +11,13 @@ Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
 
 def with_metadata(rows: Rows, wanted: dict[str, Any] | None) -> Rows:
     """Those rows whose `metadata` has these keys with these values."""
+    return with_keys(rows, "metadata", wanted)
+
+
+def with_keys(rows: Rows, column: str, wanted: dict[str, Any] | None) -> Rows:
+    """Those rows whose JSON in this column is an object that has these keys with these values."""
     for key, value in (wanted or {}).items():
-        rows = rows.filter(_Holds("metadata", key, value))
+        rows = rows.filter(_Holds(column, key, value))
     return rows
 
 

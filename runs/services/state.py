@@ -1,5 +1,6 @@
 """The state of a thread: read and changed by way of an engine, which knows the graph."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -11,7 +12,7 @@ from runs.exceptions import Conflict, Invalid, NotFound
 from runs.lifecycle import ThreadBusy
 from runs.models import Run, Thread
 from runs.protocol.requests.base import CheckpointBody
-from runs.protocol.requests.state import HistoryQuery, StateUpdate
+from runs.protocol.requests.state import CheckpointQuery, HistoryQuery, StateUpdate
 from runs.services.questions import ask
 from runs.services.threads import get_thread, hold_thread
 
@@ -31,12 +32,14 @@ EMPTY_STATE: dict[str, Any] = {
 }
 
 
-def get_state(tenant: Tenant, thread_id: str, checkpoint: CheckpointBody, *, subgraphs: bool) -> bytes:
+def get_state(tenant: Tenant, thread_id: str, query: CheckpointQuery) -> bytes:
     """The state at a checkpoint, the latest if none is named, as JSON. Raises NotFound, Invalid, Unavailable."""
     thread = get_thread(tenant, thread_id)
     if not thread.graph_id:
-        return orjson.dumps(EMPTY_STATE)
-    return _ask("state", tenant, thread, checkpoint=_checkpoint(thread, checkpoint), subgraphs=subgraphs)
+        return _selected(orjson.dumps(EMPTY_STATE), query.select)
+    checkpoint = _checkpoint(thread, query.checkpoint)
+    answer = _ask("state", tenant, thread, checkpoint=checkpoint, subgraphs=query.subgraphs)
+    return _selected(answer, query.select)
 
 
 def get_history(tenant: Tenant, thread_id: str, query: HistoryQuery) -> bytes:
@@ -44,7 +47,7 @@ def get_history(tenant: Tenant, thread_id: str, query: HistoryQuery) -> bytes:
     thread = get_thread(tenant, thread_id)
     if not thread.graph_id:
         return b"[]"
-    return _ask(
+    answer = _ask(
         "history",
         tenant,
         thread,
@@ -53,6 +56,25 @@ def get_history(tenant: Tenant, thread_id: str, query: HistoryQuery) -> bytes:
         metadata=query.metadata,
         limit=query.limit,
     )
+    return _selected(answer, query.select)
+
+
+def _selected(answer: bytes, select: Sequence[str] | None) -> bytes:
+    """A state, or several, with only the keys that are asked for."""
+    if select is None:
+        return answer
+    found = orjson.loads(answer)
+    shown = [_part(state, select) for state in found] if isinstance(found, list) else _part(found, select)
+    return orjson.dumps(shown)
+
+
+def _part(state: dict[str, Any], select: Sequence[str]) -> dict[str, Any]:
+    part = {key: state[key] for key in select if key in state}
+    named = [key.removeprefix("values.") for key in select if key.startswith("values.")]
+    if named and "values" not in part:
+        values = state["values"] if isinstance(state["values"], dict) else {}
+        part["values"] = {key: values[key] for key in named if key in values}
+    return part
 
 
 def demand_checkpoint(tenant: Tenant, thread_id: str, configurable: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Threads: made, found, changed, deleted."""
+"""Threads: made, got, changed, deleted; `thread_search` finds them."""
 
 import uuid
 from typing import Any
@@ -13,11 +13,12 @@ from runs import lifecycle
 from runs.exceptions import Conflict, NotFound
 from runs.identifiers import is_thread_id, new_id
 from runs.lifecycle import BeingDeleted, Place
-from runs.models import Run, Thread
-from runs.protocol.requests.threads import ThreadCreate, ThreadPatch, ThreadSearch
-from runs.services.filters import with_metadata
+from runs.models import Graph, Run, Thread
+from runs.protocol.requests.threads import PINNED, Lifetime, ThreadCreate, ThreadPatch
 
 NOT_FOUND = "Thread not found."
+
+_LIFETIME = ("ttl_minutes", "ttl_strategy", "expires_at")
 
 # Every run on a thread asks this.
 _place = Prepared(
@@ -62,18 +63,53 @@ def hold_thread(tenant: Tenant, thread_id: str) -> Place:
     )
 
 
-def create_thread(tenant: Tenant, body: ThreadCreate) -> Thread:
-    """Raises Conflict when the id is taken, whoever has it."""
+def create_thread(tenant: Tenant, body: ThreadCreate, *, idempotent: bool = False) -> Thread:
+    """A new thread, or the one that has its id where the client allows that; `idempotent`: unless it forbids that.
+
+    Raises Conflict when the id is taken, whoever has it.
+    """
     thread_id = body.thread_id or str(new_id())
+    about = body.about
+    fields = {"metadata": about, "graph_id": named_graph(about), "fresh": body.thread_id is None}
     try:
         with transaction.atomic():
-            return _insert(tenant, thread_id, metadata=body.metadata or {}, fresh=body.thread_id is None)
+            thread = _insert(tenant, thread_id, **fields)
+            _set_options(thread, body.lifetime)
+            return thread
     except IntegrityError:
-        if body.if_exists == "do_nothing":
-            existing = Thread.objects.for_tenant(tenant).filter(pk=thread_id).first()
-            if existing:
-                return existing
-        raise Conflict(f"Thread with ID {thread_id} already exists") from None
+        return existing_thread(tenant, thread_id, body, idempotent=idempotent)
+
+
+def existing_thread(tenant: Tenant, thread_id: str, body: ThreadCreate, *, idempotent: bool) -> Thread:
+    """The thread that has the id which a new one was to have. Raises Conflict."""
+    if body.if_exists == "do_nothing" or (idempotent and body.if_exists is None):
+        existing = Thread.objects.for_tenant(tenant).filter(pk=thread_id).first()
+        if existing:
+            return existing
+    raise Conflict(f"Thread with ID {thread_id} already exists")
+
+
+def named_graph(metadata: dict[str, Any]) -> str:
+    """The graph that the maker of a thread says it is for; empty when there is none of that name."""
+    graph_id = metadata.get("graph_id")
+    if not isinstance(graph_id, str) or not Graph.objects.filter(graph_id=graph_id).exists():
+        return ""
+    return graph_id
+
+
+def _set_options(thread: Thread, lifetime: Lifetime | None) -> None:
+    """What most new threads do not have, in the caller's transaction."""
+    if PINNED in thread.metadata or lifetime:
+        thread.pinned = thread.metadata.get(PINNED) is True
+        set_lifetime(thread, lifetime)
+        thread.save(update_fields=["pinned", *_LIFETIME])
+
+
+def set_lifetime(thread: Thread, lifetime: Lifetime | None) -> None:
+    """In this copy of the row; none: as it is."""
+    if lifetime:
+        thread.ttl_minutes, thread.ttl_strategy = lifetime.ttl, lifetime.strategy
+        thread.expires_at = thread.ends_at
 
 
 def new_place(tenant: Tenant, thread_id: str) -> Place:
@@ -92,14 +128,18 @@ def _insert(tenant: Tenant, thread_id: str, **fields: Any) -> Thread:
 
 
 def patch_thread(tenant: Tenant, thread_id: str, body: ThreadPatch) -> Thread:
-    """Merge metadata key by key. Raises NotFound."""
+    """Merge metadata key by key, and set the lifetime; to pin a thread does not make it newer. Raises NotFound."""
     with transaction.atomic():
         hold_thread(tenant, thread_id)
         thread = get_thread(tenant, thread_id)
-        if body.metadata:
-            thread.metadata = {**thread.metadata, **body.metadata}
+        if not (body.changes or body.lifetime):
+            return thread
+        thread.metadata = {**thread.metadata, **body.changes}
+        thread.pinned = thread.metadata.get(PINNED) is True
+        if not body.only_pins:
             thread.updated_at = timezone.now()
-            thread.save(update_fields=["metadata", "updated_at"])
+        set_lifetime(thread, body.lifetime)
+        thread.save(update_fields=["metadata", "pinned", "updated_at", *_LIFETIME])
     return thread
 
 
@@ -110,16 +150,3 @@ def delete_thread(tenant: Tenant, thread_id: str) -> None:
         lifecycle.delete_thread(thread_id)
     except Thread.DoesNotExist:
         raise NotFound(NOT_FOUND) from None
-
-
-def search_threads(tenant: Tenant, query: ThreadSearch) -> list[Thread]:
-    """One more than asked for when there are more."""
-    found = Thread.objects.for_tenant(tenant).filter(temporary=False)
-    if query.ids is not None:
-        found = found.filter(pk__in=query.ids)
-    if query.status:
-        found = found.filter(status=query.status)
-    found = with_metadata(found, query.metadata)
-    order = query.sort_by or "updated_at"
-    found = found.order_by(order if query.sort_order == "asc" else f"-{order}", "pk")
-    return list(found[query.offset : query.offset + query.limit + 1])

@@ -23,6 +23,15 @@ STATE = {
     "checkpoint_id": CHECKPOINT["checkpoint_id"],
     "parent_checkpoint_id": None,
 }
+_SIZE = {"count": 1, "bytes": 10}
+_SIZES = {**_SIZE, "by_channel": {"steps": _SIZE}}
+STORAGE = {
+    "thread_id": "t",
+    "total_bytes": 30,
+    "checkpoints": _SIZE,
+    "channel_values": _SIZES,
+    "pending_writes": _SIZES,
+}
 DRAWING = {
     "nodes": [
         {"id": "__start__", "type": "runnable", "data": {"id": ["RunnableCallable"], "name": "__start__"}},
@@ -59,6 +68,10 @@ class FakeEngine:
             "has_checkpoint": True,
             "history": [STATE],
             "update": {"state": STATE, "checkpoint": CHECKPOINT},
+            "seed": STATE,
+            "copy": None,
+            "keep_latest": None,
+            "storage": STORAGE,
             "graph": DRAWING,
             "schemas": SCHEMAS,
             "subgraphs": {"child": SCHEMAS},

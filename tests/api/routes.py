@@ -21,6 +21,8 @@ class Route(NamedTuple):
     body: Any = None
     #: What a member of the organization is answered where the thread is shared.
     shared: int = 200
+    #: Whether it answers what is in the rows, not only how much.
+    shows: bool = True
     #: What the address does not answer without.
     query: str = ""
 
@@ -33,7 +35,7 @@ class Route(NamedTuple):
 ROUTES = [
     Route("POST", "assistants", "threads:write", {"graph_id": "echo"}),
     Route("POST", "assistants/search", "threads:read", {}),
-    Route("POST", "assistants/count", "threads:read", {}),
+    Route("POST", "assistants/count", "threads:read", {}, shows=False),
     Route("GET", "assistants/{assistant_id}", "threads:read"),
     Route("PATCH", "assistants/{assistant_id}", "threads:write", {"metadata": {"a": 1}}),
     Route("DELETE", "assistants/{assistant_id}", "threads:write", shared=204),
@@ -45,9 +47,13 @@ ROUTES = [
     Route("GET", "assistants/{assistant_id}/subgraphs/{namespace}", "threads:read"),
     Route("POST", "threads", "threads:write", {}),
     Route("POST", "threads/search", "threads:read", {}),
+    Route("POST", "threads/count", "threads:read", {}, shows=False),
     Route("GET", "threads/{thread_id}", "threads:read"),
     Route("PATCH", "threads/{thread_id}", "threads:write", {"metadata": {"a": 1}}),
     Route("DELETE", "threads/{thread_id}", "threads:delete", shared=204),
+    Route("POST", "threads/prune", "threads:delete", {"thread_ids": []}),
+    Route("POST", "threads/{thread_id}/copy", "threads:write", {}),
+    Route("GET", "threads/{thread_id}/storage", "threads:read", shows=False),
     Route("GET", "threads/{thread_id}/state", "threads:read"),
     Route("POST", "threads/{thread_id}/state", "threads:write", {"values": {"a": 1}}),
     Route("POST", "threads/{thread_id}/state/checkpoint", "threads:read", {"checkpoint": {}}),
@@ -68,7 +74,7 @@ ROUTES = [
     Route("POST", "threads/{thread_id}/runs/crons", "runs:create", CRON),
     Route("POST", "runs/crons", "runs:create", CRON | {"assistant_id": "{assistant_id}"}),
     Route("POST", "runs/crons/search", "runs:read", {}),
-    Route("POST", "runs/crons/count", "runs:read", {}),
+    Route("POST", "runs/crons/count", "runs:read", {}, shows=False),
     Route("GET", "runs/crons/{cron_id}", "runs:read"),
     # It runs in its owner's name.
     Route("PATCH", "runs/crons/{cron_id}", "runs:create", {"enabled": False}, shared=403),

@@ -96,8 +96,8 @@ BAD_THREADS = [
     ({"thread_id": "a\n"}, "thread_id"),
     ({"metadata": []}, "metadata"),
     ({"metadata": None, "if_exists": "replace"}, "if_exists"),
-    ({"supersteps": []}, "supersteps"),
-    ({"ttl": 5}, "ttl"),
+    ({"supersteps": {}}, "supersteps"),
+    ({"ttl": "5"}, "ttl"),
 ]
 
 

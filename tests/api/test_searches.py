@@ -176,7 +176,7 @@ def test_a_search_that_can_not_be_is_refused_by_the_name_of_its_field(client, wh
         ("threads", {"ids": "x"}, "ids"),
         ("threads", {"ids": [1]}, "ids"),
         ("threads", {"ids": ["x"] * 1001}, "ids"),
-        ("threads", {"values": {}}, "values"),
+        ("threads", {"values": []}, "values"),
         ("threads", {"graph_id": "echo"}, "graph_id"),
         ("assistants", {"name": 1}, "name"),
         ("assistants", {"name": "x" * 256}, "name"),

@@ -90,7 +90,26 @@ def test_an_update_is_shown_with_the_thread(client, alice, engine):
     assert (thread["values"], thread["status"], thread["error"]) == (STATE["values"], "interrupted", None)
 
 
+def test_of_a_state_only_what_is_asked_for_is_shown(client, alice, engine):
+    path = f"/threads/{make_rows(alice, 'word').thread.pk}"
+    engine.answers["state"] = STATE | {"values": {"a": 1, "b": 2}}
+    engine.answers["history"] = [engine.answers["state"]] * 2
+    assert client.get(f"{path}/state?select=next&select=values").json() == {"next": [], "values": {"a": 1, "b": 2}}
+    part = {"values": {"b": 2}}
+    assert client.get(f"{path}/state/some-id?select=values.b").json() == part
+    body = {"select": ["values.b", "values.absent"]}
+    assert client.post(f"{path}/state/checkpoint", {"checkpoint": {}, **body}).json() == part
+    assert client.post(f"{path}/history", body).json() == [part] * 2
+    fresh = client.post("/threads", {}).json()["thread_id"]
+    assert client.get(f"/threads/{fresh}/state?select=values.b&select=tasks").json() == {"values": {}, "tasks": []}
+    for wrong in ("owner", "values.", "values[0]", "x" * 300):
+        assert locs(client.get(f"{path}/state?select={wrong}")) == [["query", "select"]]
+
+
 BAD_STATES = [
+    ("history", {"select": ["owner"]}, "select"),
+    ("history", {"select": ["next"] * 51}, "select"),
+    ("state/checkpoint", {"checkpoint": {}, "select": "next"}, "select"),
     ("state", {"values": "x"}, "values"),
     ("state", {"values": [1]}, "values"),
     ("state", {"as_node": 5}, "as_node"),

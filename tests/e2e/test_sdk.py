@@ -52,7 +52,7 @@ async def test_threads_are_made_changed_found_and_deleted(client: LangGraphClien
     made = await client.threads.create(thread_id=thread_id, metadata={"color": color})
     assert (made["thread_id"], made["status"], made["values"]) == (thread_id, "idle", None)
     with pytest.raises(ConflictError):
-        await client.threads.create(thread_id=thread_id)
+        await client.threads.create(thread_id=thread_id, if_exists="raise")
     assert await client.threads.create(thread_id=thread_id, if_exists="do_nothing") == made
     await client.threads.update(thread_id, metadata={"size": 3})
     assert (await client.threads.get(thread_id))["metadata"] == {"color": color, "size": 3}

@@ -12,8 +12,8 @@ from runs.api.schema.assistants import (
     GraphSchemas,
     Subgraphs,
 )
-from runs.api.schema.base import Shape
-from runs.api.schema.crons import Count, Cron, Crons
+from runs.api.schema.base import Count, Shape
+from runs.api.schema.crons import Cron, Crons
 from runs.api.schema.operations import (
     ACTION,
     CANCEL,
@@ -21,6 +21,7 @@ from runs.api.schema.operations import (
     DELETE_THREADS,
     EMPTY,
     FOLLOWED,
+    INCLUDE,
     LEAVING,
     LIMIT,
     MINIMAL,
@@ -30,6 +31,7 @@ from runs.api.schema.operations import (
     PLACE,
     RECURSE,
     SELECT,
+    STATE_SELECT,
     STATUS,
     STREAM,
     SUBGRAPHS,
@@ -39,7 +41,16 @@ from runs.api.schema.operations import (
 )
 from runs.api.schema.runs import Run, Runs
 from runs.api.schema.store import KEY, NAMESPACE, REFRESH, FoundItems, Item, MaybeItem, Namespaces
-from runs.api.schema.threads import StateWritten, Thread, Threads, ThreadState, ThreadStates
+from runs.api.schema.threads import (
+    AnyThreadState,
+    Pruned,
+    StateWritten,
+    Storage,
+    Thread,
+    Threads,
+    ThreadState,
+    ThreadStates,
+)
 
 __all__ = [
     "ACTION",
@@ -48,6 +59,7 @@ __all__ = [
     "DELETE_THREADS",
     "EMPTY",
     "FOLLOWED",
+    "INCLUDE",
     "KEY",
     "LEAVING",
     "LIMIT",
@@ -60,11 +72,13 @@ __all__ = [
     "RECURSE",
     "REFRESH",
     "SELECT",
+    "STATE_SELECT",
     "STATUS",
     "STREAM",
     "SUBGRAPHS",
     "VALUES",
     "XRAY",
+    "AnyThreadState",
     "Assistant",
     "AssistantVersion",
     "AssistantVersions",
@@ -78,10 +92,12 @@ __all__ = [
     "Item",
     "MaybeItem",
     "Namespaces",
+    "Pruned",
     "Run",
     "Runs",
     "Shape",
     "StateWritten",
+    "Storage",
     "Subgraphs",
     "Thread",
     "ThreadState",

@@ -1,6 +1,6 @@
 """What all shapes of answers are, and those of refusals."""
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, RootModel
 
 
 class Shape(BaseModel):
@@ -15,3 +15,7 @@ class FieldProblem(Shape):
 
 class Problem(Shape):
     detail: str | list[FieldProblem]
+
+
+class Count(RootModel[int]):
+    """How many there are."""

@@ -26,7 +26,3 @@ class Cron(Shape):
 
 class Crons(RootModel[list[Cron | Json]]):
     """Whole, or with the keys that `select` names."""
-
-
-class Count(RootModel[int]):
-    """How many there are."""

@@ -57,7 +57,17 @@ SELECT = OpenApiParameter(
     description="These keys only.",
 )
 STATUS = OpenApiParameter("status", str, enum=RunStatus.values)
+STATE_SELECT = OpenApiParameter(
+    "select",
+    {"type": "array", "items": {"type": "string"}, "maxItems": 50},
+    description="These keys only; `values.<key>` is one of the values.",
+)
 SUBGRAPHS = OpenApiParameter("subgraphs", bool, description="With the states of subgraphs in `tasks`.")
+INCLUDE = OpenApiParameter(
+    "include",
+    {"type": "array", "items": {"type": "string", "enum": ["ttl"]}},
+    description="These keys too.",
+)
 XRAY = OpenApiParameter(
     "xray",
     {"anyOf": [{"type": "boolean"}, {"type": "integer", "minimum": 0, "maximum": 100}]},

@@ -4,7 +4,14 @@ from pydantic import AwareDatetime, BaseModel, RootModel
 
 from runs.api.schema.base import Shape
 from runs.protocol.requests.base import Json
+from runs.protocol.requests.threads import LifetimeStrategy
 from runs.states import ThreadStatus
+
+
+class Lifetime(Shape):
+    strategy: LifetimeStrategy
+    ttl_minutes: float
+    expires_at: AwareDatetime
 
 
 class Thread(Shape):
@@ -18,6 +25,31 @@ class Thread(Shape):
     values: Any
     interrupts: dict[str, list[Json]]
     error: Json | None
+    title: str
+    #: Only where it was asked for.
+    ttl: Lifetime | None = None
+    extracted: Json | None = None
+
+
+class Pruned(Shape):
+    pruned_count: int
+
+
+class Size(Shape):
+    count: int
+    bytes: int
+
+
+class Sizes(Size):
+    by_channel: dict[str, Size]
+
+
+class Storage(Shape):
+    thread_id: str
+    total_bytes: int
+    checkpoints: Size
+    channel_values: Sizes
+    pending_writes: Sizes
 
 
 class Checkpoint(BaseModel):
@@ -49,5 +81,9 @@ class Threads(RootModel[list[Thread | Json]]):
     """Whole, or with the keys that `select` names."""
 
 
-class ThreadStates(RootModel[list[ThreadState]]):
-    """Newest first."""
+class AnyThreadState(RootModel[ThreadState | Json]):
+    """Whole, or with the keys that `select` names."""
+
+
+class ThreadStates(RootModel[list[ThreadState | Json]]):
+    """Newest first; whole, or with the keys that `select` names."""

@@ -5,7 +5,7 @@ import sqlite3
 
 import psycopg
 
-from runs.engine.desk import graphs, items, state
+from runs.engine.desk import graphs, items, state, threads
 from runs.engine.desk.questions import Answer, Means, Params, Refused
 from runs.engine.encode import to_json
 from runs.engine.graphs import BrokenGraph, Registry, UnknownGraph
@@ -13,7 +13,7 @@ from runs.engine.storage import FencedSaver, StaleAttempt
 
 logger = logging.getLogger(__name__)
 
-_ANSWERS: dict[str, Answer] = {**state.ANSWERS, **graphs.ANSWERS, **items.ANSWERS}
+_ANSWERS: dict[str, Answer] = {**state.ANSWERS, **graphs.ANSWERS, **items.ANSWERS, **threads.ANSWERS}
 
 
 class Desk:

@@ -10,7 +10,7 @@ from langgraph_sdk.runtime import AccessContext
 
 from runs.engine.caller import RunUser
 from runs.engine.graphs import Registry
-from runs.engine.storage import FencedSaver, Scope
+from runs.engine.storage import FencedSaver, Scope, Writer
 
 Params = dict[str, Any]
 
@@ -31,13 +31,15 @@ class Means:
     registry: Registry
     saver: FencedSaver
 
-    def open(self, params: Params, config: RunnableConfig, access: AccessContext) -> Any:
-        """The graph that `params` name, on behalf of their user, as an async context."""
+    def open(
+        self, params: Params, config: RunnableConfig, access: AccessContext, *, writer: Writer | None = None
+    ) -> Any:
+        """The graph that `params` name, on behalf of their user, as an async context; all it writes is `writer`'s."""
         return self.registry.open(
             params["graph_id"],
             config,
             access_context=access,
-            checkpointer=self.saver,
+            checkpointer=self.saver.writing_as(writer) if writer else self.saver,
             store=self.saver.store(Scope(params["organization_id"], params["user_id"])),
             user=RunUser.of(params["user_id"] and uuid.UUID(params["user_id"])),
         )

@@ -1,5 +1,7 @@
 """The state of threads: read, and changed as if a node had."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
@@ -40,20 +42,23 @@ async def update(means: Means, params: Params) -> Any:
     await means.saver.raise_fence(writer)
     config["configurable"][WRITER_KEY] = writer
     config["metadata"] = params["about"]
-    async with means.open(params, config, "threads.update") as graph:
-        try:
+    async with means.open(params, config, "threads.update", writer=writer) as graph:
+        with refusing_updates():
             written = await graph.aupdate_state(config, params["values"], as_node=params["as_node"])
-        except StaleAttempt:
-            raise
-        except Exception as exc:  # The graph's writers and branches, which may raise anything.
-            reason = f"{type(exc).__name__}: {exc}"[:500]
-            raise Refused(422, f"The state can not be updated so: {reason}") from exc
         snapshot = await graph.aget_state({"configurable": {"thread_id": params["thread_id"]}})
     return {"checkpoint": _checkpoint(written), "state": thread_state(snapshot)}
 
 
-async def purge(means: Means, params: Params) -> Any:
-    await means.saver.purge(params["thread_id"])
+@contextmanager
+def refusing_updates() -> Iterator[None]:
+    """What makes an update of state impossible is for the caller."""
+    try:
+        yield
+    except StaleAttempt:
+        raise
+    except Exception as exc:  # the graph's writers and branches, which may raise anything
+        reason = f"{type(exc).__name__}: {exc}"[:500]
+        raise Refused(422, f"The state can not be updated so: {reason}") from exc
 
 
 def _config(params: Params) -> RunnableConfig:
@@ -120,5 +125,4 @@ ANSWERS: dict[str, Answer] = {
     "has_checkpoint": has_checkpoint,
     "history": history,
     "update": update,
-    "purge": purge,
 }

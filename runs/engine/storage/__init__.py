@@ -1,6 +1,6 @@
 """What graphs remember: checkpoints and the items of the store, in SQLite on one machine and in PostgreSQL on many."""
 
-from runs.engine.storage.database import NoVectors
+from runs.engine.storage.database import Measures, NoVectors, Unprunable
 from runs.engine.storage.fence import WRITER_KEY, StaleAttempt, Writer
 from runs.engine.storage.index import Index, NotEmbedded, TooManyTexts
 from runs.engine.storage.saver import FencedSaver, open_saver, site_database
@@ -12,6 +12,7 @@ __all__ = [
     "FencedSaver",
     "Index",
     "Keeping",
+    "Measures",
     "NoVectors",
     "NotEmbedded",
     "ReadOnly",
@@ -19,6 +20,7 @@ __all__ = [
     "SqliteDatabase",
     "StaleAttempt",
     "TooManyTexts",
+    "Unprunable",
     "Writer",
     "open_saver",
     "site_database",

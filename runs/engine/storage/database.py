@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.store.base import Op, Result
@@ -16,6 +16,26 @@ from runs.engine.storage.index import KnownVectors, Vectors
 #: Under which LangGraph keeps what no task wrote, and the channel of answers to interrupts.
 NULL_TASK_ID = "00000000-0000-0000-0000-000000000000"
 RESUME = "__resume__"
+#: The key in a checkpoint's metadata when a channel keeps only what each step added to it.
+DELTAS = "counters_since_delta_snapshot"
+
+
+#: How many and how many bytes, by channel.
+Measures = dict[str, tuple[int, int]]
+
+
+class Usage(NamedTuple):
+    """What a thread takes up: counts, with bytes."""
+
+    checkpoints: tuple[int, int]
+    #: What checkpoints hold; in SQLite of the latest one, and not counted in `checkpoints` then.
+    channel_values: Measures
+    pending_writes: Measures
+
+
+class Unprunable(Exception):
+    """The latest state of the thread is made of all those before it."""
+
 
 #: Where an item is: its namespace, as it is stored, and its key.
 Place = tuple[str, str]
@@ -76,6 +96,17 @@ class Session(ABC):
     @abstractmethod
     def drop_fence(self, thread_id: str) -> None:
         """Let nobody write to this thread any more."""
+
+    @abstractmethod
+    def copy_thread(self, source: str, target: str) -> None:
+        """Let `target`, which has nothing, have all checkpoints and writes that `source` has."""
+
+    @abstractmethod
+    def keep_latest(self, thread_id: str) -> None:
+        """Forget all checkpoints but the latest of each namespace that the latest state needs. Raises Unprunable."""
+
+    @abstractmethod
+    def usage(self, thread_id: str) -> Usage: ...
 
     @abstractmethod
     def close(self) -> None: ...

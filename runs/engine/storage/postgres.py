@@ -14,7 +14,17 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg import Cursor
 from psycopg.rows import DictRow, TupleRow, dict_row
 
-from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Place, Session
+from runs.engine.storage.database import (
+    DELTAS,
+    NULL_TASK_ID,
+    RESUME,
+    Database,
+    Measures,
+    Place,
+    Session,
+    Unprunable,
+    Usage,
+)
 from runs.engine.storage.fence import Writer
 from runs.engine.storage.postgres_items import VECTOR_STEPS, PostgresItems
 from runs.langgraph_json import IndexSpec
@@ -43,6 +53,64 @@ _TURN = "SELECT last_position FROM runs_thread WHERE thread_id = %s FOR SHARE"
 _DROP = """
 DELETE FROM checkpoint_writes
 WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s AND task_id = %s AND channel <> %s
+"""
+_COPY = (
+    """
+    INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+    SELECT %(target)s::text, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+    FROM checkpoints WHERE thread_id = %(source)s ON CONFLICT DO NOTHING
+    """,
+    """
+    INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(target)s::text, checkpoint_ns, channel, version, type, blob
+    FROM checkpoint_blobs WHERE thread_id = %(source)s ON CONFLICT DO NOTHING
+    """,
+    """
+    INSERT INTO checkpoint_writes
+        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+    SELECT %(target)s::text, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+    FROM checkpoint_writes WHERE thread_id = %(source)s ON CONFLICT DO NOTHING
+    """,
+)
+_HAS_DELTAS = "SELECT 1 FROM checkpoints WHERE thread_id = %s AND metadata ? %s LIMIT 1"
+# Of a call of a subgraph only what the latest checkpoint of the graph itself began.
+_KEEP_LATEST = (
+    """
+    WITH heads AS (
+        SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id, metadata -> 'parents' ->> '' AS root
+        FROM checkpoints WHERE thread_id = %(thread_id)s ORDER BY checkpoint_ns, checkpoint_id DESC
+    )
+    DELETE FROM checkpoints WHERE thread_id = %(thread_id)s AND (checkpoint_ns, checkpoint_id) NOT IN (
+        SELECT checkpoint_ns, checkpoint_id FROM heads
+        WHERE strpos(checkpoint_ns, ':') = 0
+        OR root = (SELECT latest.checkpoint_id FROM heads AS latest WHERE latest.checkpoint_ns = '')
+    )
+    """,
+    """
+    DELETE FROM checkpoint_writes WHERE thread_id = %(thread_id)s AND (checkpoint_ns, checkpoint_id) NOT IN (
+        SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %(thread_id)s
+    )
+    """,
+    """
+    UPDATE checkpoints SET parent_checkpoint_id = NULL
+    WHERE thread_id = %(thread_id)s AND (checkpoint_ns, parent_checkpoint_id) NOT IN (
+        SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %(thread_id)s
+    )
+    """,
+    """
+    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread_id)s AND (checkpoint_ns, channel, version) NOT IN (
+        SELECT checkpoint_ns, used.key, used.value
+        FROM checkpoints CROSS JOIN LATERAL jsonb_each_text(checkpoint -> 'channel_versions') AS used
+        WHERE thread_id = %(thread_id)s
+    )
+    """,
+)
+_MEASURE_CHECKPOINTS = """
+SELECT count(*), COALESCE(sum(octet_length(checkpoint::text) + octet_length(metadata::text)), 0)
+FROM checkpoints WHERE thread_id = %s
+"""
+_MEASURE = """
+SELECT channel, count(*), COALESCE(sum(octet_length(blob)), 0) FROM {table} WHERE thread_id = %s GROUP BY channel
 """
 # What runs that may still be rolled back found beside the checkpoints of others.
 _REMEMBERED = """
@@ -275,6 +343,28 @@ class _PostgresSession(Session):
         # The rows that let somebody write went with the thread.
         for table in ("remembered_writes", "remembered_checkpoints"):
             self._connection.execute(f"DELETE FROM {table} WHERE thread_id = %s", [thread_id])
+
+    def copy_thread(self, source: str, target: str) -> None:
+        for statement in _COPY:
+            self._connection.execute(statement, {"source": source, "target": target})
+
+    def keep_latest(self, thread_id: str) -> None:
+        if self._connection.execute(_HAS_DELTAS, [thread_id, DELTAS]).fetchone():
+            raise Unprunable
+        for statement in _KEEP_LATEST:
+            self._connection.execute(statement, {"thread_id": thread_id})
+
+    def usage(self, thread_id: str) -> Usage:
+        found = self._connection.execute(_MEASURE_CHECKPOINTS, [thread_id]).fetchall()
+        return Usage(
+            (int(found[0][0]), int(found[0][1])),
+            self._measures("checkpoint_blobs", thread_id),
+            self._measures("checkpoint_writes", thread_id),
+        )
+
+    def _measures(self, table: str, thread_id: str) -> Measures:
+        rows = self._connection.execute(_MEASURE.format(table=table), [thread_id])
+        return {channel: (int(count), int(size)) for channel, count, size in rows.fetchall()}
 
     def expiring(self, places: Collection[Place]) -> list[Place]:
         return self.store.expiring([*places])

@@ -24,7 +24,7 @@ from langgraph.checkpoint.base import (
     DeltaChannelHistory,
 )
 
-from runs.engine.storage.database import Database, Session
+from runs.engine.storage.database import Database, Session, Usage
 from runs.engine.storage.fence import WRITER_KEY, StaleAttempt, Writer
 from runs.engine.storage.pen import CheckpointPen
 from runs.engine.storage.postgres import PostgresDatabase
@@ -55,6 +55,14 @@ class FencedSaver(BaseCheckpointSaver[str]):
         self._undone: set[Writer] = set()
         #: Writers that found their thread without a checkpoint, and have written none yet.
         self._first: dict[str, Writer] = {}
+        #: Who writes whatever is written, if configs need not say.
+        self._bound: Writer | None = None
+
+    def writing_as(self, writer: Writer) -> "FencedSaver":
+        """This one for `writer` alone: LangGraph loses parts of a config on its way through several updates."""
+        bound = copy.copy(self)
+        bound._bound = writer
+        return bound
 
     async def raise_fence(self, writer: Writer) -> None:
         """Let `writer` write from now on and nobody before it.
@@ -103,6 +111,32 @@ class FencedSaver(BaseCheckpointSaver[str]):
             session.saver.delete_thread(thread_id)
 
         await asyncio.wrap_future(self.pen.submit(purge))
+
+    async def copy(self, source: str, writer: Writer) -> None:
+        """Let the thread of `writer`, which is new, have all that `source` has. Raises StaleAttempt."""
+        await self.raise_fence(writer)
+        self._first.pop(writer.thread_id, None)
+        await asyncio.to_thread(self._alone, writer, lambda session: session.copy_thread(source, writer.thread_id))
+
+    async def keep_latest(self, writer: Writer) -> None:
+        """Forget what the latest state of the thread does not need. Raises StaleAttempt and Unprunable."""
+        await self.raise_fence(writer)
+        await asyncio.to_thread(self._alone, writer, lambda session: session.keep_latest(writer.thread_id))
+
+    async def usage(self, thread_id: str) -> Usage:
+        """What a thread takes up."""
+        return await asyncio.wrap_future(self._readers.submit(lambda session: session.usage(thread_id)))
+
+    def _alone(self, writer: Writer, work: Callable[[Session], None]) -> None:
+        """Do once, on a connection of its own, what may take so long that it would hold up the pen."""
+        session = self._database.connect()
+        try:
+            with session.transaction():
+                if not session.holds(writer):
+                    raise StaleAttempt
+                work(session)
+        finally:
+            session.close()
 
     async def aput(
         self,
@@ -219,7 +253,7 @@ class FencedSaver(BaseCheckpointSaver[str]):
         return self.pen.submit(put_writes, writer=writer)
 
     def _writer(self, config: RunnableConfig) -> Writer:
-        writer = Writer(*config["configurable"][WRITER_KEY])
+        writer = Writer(*(self._bound or config["configurable"][WRITER_KEY]))
         if writer in self._undone:
             raise StaleAttempt
         return writer

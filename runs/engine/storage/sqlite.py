@@ -9,7 +9,7 @@ from pathlib import Path
 
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from runs.engine.storage.database import NULL_TASK_ID, RESUME, Database, Place, Session
+from runs.engine.storage.database import DELTAS, NULL_TASK_ID, RESUME, Database, Place, Session, Unprunable, Usage
 from runs.engine.storage.fence import StaleAttempt, Writer
 from runs.engine.storage.sqlite_items import Connection, SqliteItems
 from runs.langgraph_json import IndexSpec
@@ -33,6 +33,52 @@ WHERE (excluded.position, excluded.attempt) > (fences.position, fences.attempt)
 _FENCE = "SELECT thread_id, position, attempt FROM fences WHERE thread_id IN ({places})"
 _DROP = """
 DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = '' AND checkpoint_id = ? AND task_id = ? AND channel <> ?
+"""
+_COPY_CHECKPOINTS = """
+INSERT OR IGNORE INTO checkpoints
+    (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+SELECT :target, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+FROM checkpoints WHERE thread_id = :source
+"""
+_COPY_WRITES = """
+INSERT OR IGNORE INTO writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value)
+SELECT :target, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value
+FROM writes WHERE thread_id = :source
+"""
+_HAS_DELTAS = f"""
+SELECT 1 FROM checkpoints WHERE thread_id = ? AND instr(CAST(metadata AS TEXT), '"{DELTAS}"') LIMIT 1
+"""
+# Of a call of a subgraph only what the latest checkpoint of the graph itself began.
+_DROP_OLDER = """
+WITH heads AS (
+    SELECT checkpoint_ns, max(checkpoint_id) AS checkpoint_id,
+        json_extract(CAST(metadata AS TEXT), '$.parents.""') AS root
+    FROM checkpoints WHERE thread_id = :thread_id GROUP BY checkpoint_ns
+)
+DELETE FROM checkpoints WHERE thread_id = :thread_id AND (checkpoint_ns, checkpoint_id) NOT IN (
+    SELECT checkpoint_ns, checkpoint_id FROM heads
+    WHERE instr(checkpoint_ns, ':') = 0
+    OR root = (SELECT latest.checkpoint_id FROM heads AS latest WHERE latest.checkpoint_ns = '')
+)
+"""
+_DROP_UNUSED = (
+    """
+    DELETE FROM writes WHERE thread_id = :thread_id AND (checkpoint_ns, checkpoint_id) NOT IN (
+        SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = :thread_id
+    )
+    """,
+    """
+    UPDATE checkpoints SET parent_checkpoint_id = NULL
+    WHERE thread_id = :thread_id AND (checkpoint_ns, parent_checkpoint_id) NOT IN (
+        SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = :thread_id
+    )
+    """,
+)
+_MEASURE_CHECKPOINTS = """
+SELECT count(*), COALESCE(sum(length(checkpoint) + length(metadata)), 0) FROM checkpoints WHERE thread_id = ?
+"""
+_MEASURE_WRITES = """
+SELECT channel, count(*), COALESCE(sum(length(value)), 0) FROM writes WHERE thread_id = ? GROUP BY channel
 """
 # What runs that may still be rolled back found beside the checkpoints of others; copies have the columns of `writes`.
 _REMEMBERED = """
@@ -188,6 +234,25 @@ class _SqliteSession(Session):
     def drop_fence(self, thread_id: str) -> None:
         self._connection.execute("DELETE FROM fences WHERE thread_id = ?", (thread_id,))
         self._forget(thread_id)
+
+    def copy_thread(self, source: str, target: str) -> None:
+        for statement in (_COPY_CHECKPOINTS, _COPY_WRITES):
+            self._connection.execute(statement, {"source": source, "target": target})
+
+    def keep_latest(self, thread_id: str) -> None:
+        if self._connection.execute(_HAS_DELTAS, (thread_id,)).fetchone():
+            raise Unprunable
+        for statement in (_DROP_OLDER, *_DROP_UNUSED):
+            self._connection.execute(statement, {"thread_id": thread_id})
+
+    def usage(self, thread_id: str) -> Usage:
+        count, size = self._connection.execute(_MEASURE_CHECKPOINTS, (thread_id,)).fetchone()
+        writes = self._connection.execute(_MEASURE_WRITES, (thread_id,)).fetchall()
+        latest = self.saver.get_tuple({"configurable": {"thread_id": thread_id, "checkpoint_ns": ""}})
+        held = latest.checkpoint["channel_values"] if latest else {}
+        values = {channel: (1, len(self.saver.serde.dumps_typed(value)[1])) for channel, value in held.items()}
+        rest = size - sum(of for _, of in values.values())
+        return Usage((count, max(rest, 0)), values, {channel: (many, of) for channel, many, of in writes})
 
     def expiring(self, places: Collection[Place]) -> list[Place]:
         return self.store.expiring([*places])

@@ -14,7 +14,22 @@ class StateUpdate(Body):
     checkpoint_id: str | None = Field(default=None, max_length=255)
 
 
-class CheckpointQuery(Body):
+#: A key of a state, or one of its values.
+StateField = Annotated[
+    str,
+    StringConstraints(
+        max_length=255,
+        pattern=r"^(values(\..+)?|next|tasks|metadata|created_at|interrupts|(parent_)?checkpoint(_id)?)$",
+    ),
+]
+Selection = Annotated[list[StateField], Field(max_length=50, fail_fast=True)]
+
+
+class StateSelection(Body):
+    select: Selection | None = None
+
+
+class CheckpointQuery(StateSelection):
     checkpoint: CheckpointBody
     subgraphs: bool = False
 
@@ -22,7 +37,7 @@ class CheckpointQuery(Body):
 MetadataKey = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,255}$")]
 
 
-class HistoryQuery(Body):
+class HistoryQuery(StateSelection):
     limit: int = Field(default=10, ge=1, le=1000)
     before: str | CheckpointBody | Json | None = None
     #: The checkpointer takes other keys for parts of a query.
