@@ -22,6 +22,7 @@ class Flags(Shape):
     assistants: bool
     crons: bool
     langsmith: bool
+    strict_resume: bool
 
 
 class Host(Shape):
@@ -40,7 +41,7 @@ class Info(Shape):
 INFO = Info(
     version=settings.VERSION,
     langgraph_py_version=version("langgraph"),
-    flags=Flags(assistants=True, crons=True, langsmith=False),
+    flags=Flags(assistants=True, crons=True, langsmith=False, strict_resume=True),
     host=Host(kind="self-hosted"),
 )
 

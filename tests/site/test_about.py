@@ -25,7 +25,7 @@ def test_info_says_what_clients_ask_for(prefix):
     info = Client().get(f"{prefix}/info").json()
     Info.model_validate(info)
     assert (info["version"], info["langgraph_py_version"]) == (settings.VERSION, version("langgraph"))
-    assert info["flags"] == {"assistants": True, "crons": True, "langsmith": False}
+    assert info["flags"] == {"assistants": True, "crons": True, "langsmith": False, "strict_resume": True}
 
 
 def test_info_tells_nothing_that_helps_an_attacker():
