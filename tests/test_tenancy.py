@@ -24,7 +24,7 @@ from tests.factories import api_client, make_run, tenant_of
 CANARY = "canary-7f3d"
 
 #: Addresses that are no part of the API: they are open to everybody, or have a sign-in of their own.
-ELSEWHERE = {"", "ok", "info", "api/ok", "api/info", "openapi.json", "docs", "admin"}
+ELSEWHERE = {"", "ok", "info", "api/ok", "api/info", "metrics", "openapi.json", "docs", "admin"}
 ELSEWHERE_BELOW = "admin/"
 
 NAMING = [route for route in ROUTES if route.names_ids]

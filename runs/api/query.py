@@ -14,6 +14,7 @@ from runs.states import CancelAction
 M = TypeVar("M", bound=BaseModel)
 
 _TRUE = {"1", "true", "yes"}
+_MAX_EVENT_ID = 2**63 - 1
 _FALSE = {"0", "false", "no", ""}
 _WORDS = {"true": True, "yes": True, "false": False, "no": False, "": False}
 
@@ -80,3 +81,15 @@ def action_of(request: Request) -> CancelAction | None:
     """How a run is to be cancelled; None: it is not, as never by a HEAD."""
     action = choice(request, "action", frozenset(CancelAction.values))
     return CancelAction(action) if action and request.method != "HEAD" else None
+
+
+def last_event_id(request: Request) -> int | None:
+    """The reader's cursor: None without one, 0 for the beginning."""
+    text = request.headers.get("Last-Event-ID", "").strip() or request.query_params.get("last_event_id", "").strip()
+    if not text:
+        return None
+    if text in ("-1", "0", "0-0"):
+        return 0
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _MAX_EVENT_ID):
+        raise Invalid(("header", "Last-Event-ID"), "must be the id of an event, 0 or -1")
+    return int(text)

@@ -5,18 +5,16 @@ from rest_framework.response import Response
 from runs.api import schema
 from runs.api.base import ApiViewSet
 from runs.api.creation import placed
-from runs.api.query import action_of, body_of, choices, demand, flag, tenant_of
+from runs.api.query import action_of, body_of, choices, demand, flag, last_event_id, tenant_of
 from runs.api.schema import operation
 from runs.api.shapes import run_fields
 from runs.api.streaming import ended_response, stream_response, wait_response
-from runs.exceptions import Conflict, Invalid
+from runs.exceptions import Conflict
 from runs.protocol.classic import STREAM_MODES
 from runs.protocol.requests.base import Nothing
 from runs.protocol.sse import CONTENT_TYPE
 from runs.services import runs
 from runs.states import TERMINAL, CancelAction
-
-_MAX_EVENT_ID = 2**63 - 1
 
 
 class RunViewSet(ApiViewSet):
@@ -154,7 +152,7 @@ def _join(request: Request, thread_id: str | None, run_id: str) -> HttpResponseB
 def _join_stream(request: Request, thread_id: str | None, run_id: str) -> HttpResponseBase:
     """The run's stream from the reader's cursor; with `action`, the run is cancelled first."""
     tenant, leaves = tenant_of(request), _may_leave(request)
-    after, modes = _last_event_id(request), choices(request, "stream_mode", STREAM_MODES) or None
+    after, modes = last_event_id(request), choices(request, "stream_mode", STREAM_MODES) or None
     action, wait = action_of(request), flag(request, "wait")
     if action:
         demand(tenant, "runs:cancel")
@@ -186,15 +184,3 @@ def _may_leave(request: Request) -> bool:
     if leaves:
         demand(tenant_of(request), "runs:cancel")
     return leaves
-
-
-def _last_event_id(request: Request) -> int | None:
-    """The reader's cursor: None without one, 0 for the beginning."""
-    text = request.headers.get("Last-Event-ID", "").strip() or request.query_params.get("last_event_id", "").strip()
-    if not text:
-        return None
-    if text in ("-1", "0", "0-0"):
-        return 0
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= _MAX_EVENT_ID):
-        raise Invalid(("header", "Last-Event-ID"), "must be the id of an event, 0 or -1")
-    return int(text)

@@ -18,10 +18,11 @@ from django.http import StreamingHttpResponse
 
 from runs.api import presence
 from runs.database import in_database_at_last
-from runs.log import StreamCut, follow_run, oldest_seq, read_run
+from runs.log import StreamCut, exists, follow, follow_run, oldest_seq, read_run, start_of_run_at
 from runs.models import Run
 from runs.protocol.classic import ClassicStream
 from runs.protocol.sse import CONTENT_TYPE, HEARTBEAT, frame
+from runs.protocol.thread_stream import ThreadStream
 from runs.records import Chunk, heads_and_data
 from runs.services.runs import Settled, settled
 from runs.states import TERMINAL, RunStatus
@@ -84,10 +85,19 @@ def _live(
     run: _Followed, parts: AsyncGenerator[bytes], sign: bytes, content_type: str, *, cancel_on_disconnect: bool
 ) -> LiveResponse:
     attended = _attended(run, parts, sign, cancel_on_disconnect=cancel_on_disconnect)
-    response = LiveResponse(attended, content_type=content_type)
+    return _uncached(LiveResponse(attended, content_type=content_type))
+
+
+def _uncached(response: LiveResponse) -> LiveResponse:
     response["Cache-Control"] = "no-cache, no-transform"
     response["X-Accel-Buffering"] = "no"
     return response
+
+
+def thread_response(thread_id: str, modes: Iterable[str], *, after: int) -> LiveResponse:
+    """The events of a thread above `after`, of all its runs, as Server-Sent Events; it ends with the thread."""
+    frames = _with_signs(_thread_frames(thread_id, tuple(modes), after), HEARTBEAT)
+    return _uncached(LiveResponse(frames, content_type=f"{CONTENT_TYPE}; charset=utf-8"))
 
 
 def ended_response(run: Run) -> LiveResponse:
@@ -106,26 +116,41 @@ async def _silence(run: _Followed) -> AsyncGenerator[bytes]:
 async def _attended(
     run: _Followed, parts: AsyncGenerator[bytes], sign: bytes, *, cancel_on_disconnect: bool
 ) -> AsyncGenerator[bytes]:
-    """Pass the parts on; if the reader leaves before the end, the run may be cancelled for want of readers.
-
-    What a run emits may be nothing for this reader: an empty part in a silence becomes `sign`.
-    """
+    """Pass the parts on; if the reader leaves before the end, the run may be cancelled for want of readers."""
     here = True
     presence.arrive(run.run_id)
-    now = asyncio.get_running_loop().time
-    spoke = now()
     try:
-        async with aclosing(parts):
-            async for part in parts:
-                if part or now() - spoke > _SILENT * settings.STREAM_HEARTBEAT:
-                    spoke = now()
-                    yield part or sign
+        async with aclosing(_with_signs(parts, sign)) as spoken:
+            async for part in spoken:
+                yield part
         here = False
     except StreamCut:
         here = False
         raise
     finally:
         presence.leave(run.run_id, run.thread_id, early=here, takes_run_along=cancel_on_disconnect)
+
+
+async def _with_signs(parts: AsyncGenerator[bytes], sign: bytes) -> AsyncGenerator[bytes]:
+    """The parts that are something for this reader; in a silence an empty one becomes `sign`."""
+    now = asyncio.get_running_loop().time
+    spoke = now()
+    async with aclosing(parts):
+        async for part in parts:
+            if part or now() - spoke > _SILENT * settings.STREAM_HEARTBEAT:
+                spoke = now()
+                yield part or sign
+
+
+async def _thread_frames(thread_id: str, modes: Iterable[str], after: int) -> AsyncGenerator[bytes]:
+    stream = ThreadStream(modes, after)
+    # Whole messages are added up from the first event of their run.
+    start = await in_database_at_last(start_of_run_at, thread_id, after)
+    async with aclosing(follow(thread_id, start, silence=settings.STREAM_HEARTBEAT)) as found:
+        async for chunks in found:
+            if not chunks and not await in_database_at_last(exists, thread_id):
+                return
+            yield b"".join(map(stream.render, chunks))
 
 
 def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:

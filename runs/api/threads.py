@@ -1,17 +1,20 @@
+from django.http.response import HttpResponseBase
 from pydantic import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from runs.api import schema
 from runs.api.base import ApiViewSet, prefix_of
-from runs.api.query import body_of, choices, flag, integer, tenant_of
+from runs.api.query import body_of, choices, flag, integer, last_event_id, tenant_of
 from runs.api.schema import operation
 from runs.api.shapes import extracted, lifetime_fields, thread_fields
+from runs.api.streaming import thread_response
 from runs.exceptions import Invalid, NotFound
 from runs.identifiers import is_checkpoint_id
 from runs.protocol.requests.base import CheckpointBody, Nothing
 from runs.protocol.requests.state import CheckpointQuery, HistoryQuery, StateSelection, StateUpdate
 from runs.protocol.requests.threads import ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
+from runs.protocol.thread_stream import THREAD_MODES
 from runs.services import state, thread_copies, thread_search, thread_storage, threads
 
 _MAX_LIMIT = 1000
@@ -29,6 +32,7 @@ class ThreadViewSet(ApiViewSet):
         "copy": "threads:write",
         "prune": "threads:delete",
         "storage": "threads:read",
+        "stream": "threads:read",
     }
 
     @operation("create_thread", "Make a thread", body=ThreadCreate, answers={200: schema.Thread}, refusals=[409])
@@ -106,6 +110,19 @@ class ThreadViewSet(ApiViewSet):
     @operation("get_storage", "Tell what a thread takes up", answers={200: schema.Storage}, refusals=[404])
     def storage(self, request: Request, thread_id: str) -> Response:
         return Response(thread_storage.storage_of(tenant_of(request), thread_id))
+
+    @operation(
+        "stream_thread",
+        "Follow a thread across its runs",
+        answers=schema.STREAM,
+        parameters=[schema.LAST_EVENT_ID, schema.THREAD_MODE],
+        refusals=[404],
+    )
+    def stream(self, request: Request, thread_id: str) -> HttpResponseBase:
+        modes = choices(request, "stream_mode", THREAD_MODES) or ["run_modes"]
+        after = last_event_id(request)
+        thread = threads.get_thread(tenant_of(request), thread_id)
+        return thread_response(thread.pk, modes, after=thread.last_seq if after is None else after)
 
 
 class StateViewSet(ApiViewSet):

@@ -2,6 +2,17 @@
 
 from runs.log.follow import StreamCut, ends, follow, follow_run, read_run
 from runs.log.hub import Hub, current_hub
-from runs.log.read import oldest_seq
+from runs.log.read import exists, oldest_seq, start_of_run_at
 
-__all__ = ["Hub", "StreamCut", "current_hub", "ends", "follow", "follow_run", "oldest_seq", "read_run"]
+__all__ = [
+    "Hub",
+    "StreamCut",
+    "current_hub",
+    "ends",
+    "exists",
+    "follow",
+    "follow_run",
+    "oldest_seq",
+    "read_run",
+    "start_of_run_at",
+]

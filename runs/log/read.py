@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from accounts.prepared import Prepared
-from runs.models import EventChunk, Thread
+from runs.models import EventChunk, Run, Thread
 from runs.records import Chunk, decompress
 
 #: How many rows one read brings at most.
@@ -43,6 +43,17 @@ def oldest_seq(run_id: uuid.UUID) -> int | None:
     """The number of the oldest event of a run that is still kept."""
     row = EventChunk.objects.filter(run_id=run_id).order_by("last_seq").values_list("first_seq", flat=True)
     return row.first()
+
+
+def start_of_run_at(thread_id: str, seq: int) -> int:
+    """A number before all events of the run to which the event `seq` belongs; `seq` itself when there is none."""
+    runs = Run.objects.filter(thread_id=thread_id, after_seq__lt=seq).order_by("-position")
+    first = runs.values_list("after_seq", flat=True).first()
+    return seq if first is None else first
+
+
+def exists(thread_id: str) -> bool:
+    return Thread.objects.filter(pk=thread_id).exists()
 
 
 def last_seqs(thread_ids: list[str]) -> dict[str, int]:

@@ -72,10 +72,14 @@ class ClassicStream:
         if name == "messages/partial":
             data = self._messages.add(data)
         elif name == "end":
-            data = b"null"
+            return self._end()
         if where != b"[]":
             method = _LINE_BREAKS.sub("\ufffd", "|".join([name, *parse_head(head).namespace])).encode()
         return method, data
+
+    def _end(self) -> tuple[bytes, bytes]:
+        """How the end of the run is told."""
+        return b"end", b"null"
 
     def gap(self, oldest: int | None) -> bytes:
         """Says that events between the reader's cursor and `oldest` are not kept any more."""

@@ -54,6 +54,7 @@ ROUTES = [
     Route("POST", "threads/prune", "threads:delete", {"thread_ids": []}),
     Route("POST", "threads/{thread_id}/copy", "threads:write", {}),
     Route("GET", "threads/{thread_id}/storage", "threads:read", shows=False),
+    Route("GET", "threads/{thread_id}/stream", "threads:read"),
     Route("GET", "threads/{thread_id}/state", "threads:read"),
     Route("POST", "threads/{thread_id}/state", "threads:write", {"values": {"a": 1}}),
     Route("POST", "threads/{thread_id}/state/checkpoint", "threads:read", {"checkpoint": {}}),

@@ -16,7 +16,7 @@ from tests.e2e.server import Server
 
 HELLO: Any = {"messages": [{"role": "user", "content": "hello"}]}
 
-#: What the SDKs call, as method and path. Not among them: MCP, A2A, generative UI and the streams of whole threads.
+#: What the SDKs call, as method and path. Not among them: MCP, A2A, generative UI and the newest streaming protocol.
 SDK_CALLS = """\
 POST /assistants
 POST /assistants/search
@@ -40,6 +40,7 @@ GET /threads/{id}/state/{id}
 POST /threads/{id}/state/checkpoint
 POST /threads/{id}/history
 POST /threads/{id}/copy
+GET /threads/{id}/stream
 GET /threads/{id}
 DELETE /threads/{id}
 PATCH /threads/{id}
@@ -181,8 +182,18 @@ async def use_threads(sdk: Sdk) -> None:
     assert await call(threads.count, metadata={"mark": mark}) == 2
     pruned = await call(threads.prune, [thread_id], strategy="keep_latest")
     assert pruned["pruned_count"] == 1 == len(await call(threads.get_history, thread_id))
+    assert await first_of(sdk, threads.join_stream, thread_id, last_event_id="0") == "metadata"
     await call(threads.delete, thread_id)
     assert copy_id != thread_id or await call(threads.count, metadata={"mark": mark}) == 1
+
+
+async def first_of(sdk: Sdk, method: Any, *args: Any, **options: Any) -> Any:
+    """The event of the first part of a stream that has no end."""
+    result = method(*args, **options)
+    if inspect.isawaitable(result):
+        async for part in await result:
+            return part.event
+    return await asyncio.to_thread(lambda: next(iter(result)).event)
 
 
 async def use_states(sdk: Sdk) -> None:

@@ -12,6 +12,7 @@ from runs.api.schema.runs import Outcome, Run
 from runs.protocol.classic import STREAM_MODES
 from runs.protocol.requests.base import Body
 from runs.protocol.sse import CONTENT_TYPE
+from runs.protocol.thread_stream import THREAD_MODES
 from runs.states import CancelAction, RunStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,13 +84,17 @@ CANCEL = [
     ACTION,
     OpenApiParameter("wait", bool, description="Answer when the run has ended, with 204."),
 ]
+LAST_EVENT_ID = OpenApiParameter(
+    "Last-Event-ID",
+    str,
+    OpenApiParameter.HEADER,
+    description="The id of the last event that the reader has; 0 or -1: everything from the first.",
+)
+THREAD_MODE = OpenApiParameter(
+    "stream_mode", {"type": "array", "items": {"type": "string", "enum": sorted(THREAD_MODES)}}
+)
 CURSOR = [
-    OpenApiParameter(
-        "Last-Event-ID",
-        str,
-        OpenApiParameter.HEADER,
-        description="The id of the last event that the reader has; 0 or -1: everything from the first.",
-    ),
+    LAST_EVENT_ID,
     OpenApiParameter("last_event_id", str, description="As the header, for readers that can not set one."),
     OpenApiParameter(
         "stream_mode",
