@@ -2,6 +2,6 @@
 
 from runs.log.follow import StreamCut, ends, follow, follow_run, read_run
 from runs.log.hub import Hub, current_hub
-from runs.log.read import oldest_seq
+from runs.log.read import edges, oldest_seq
 
-__all__ = ["Hub", "StreamCut", "current_hub", "ends", "follow", "follow_run", "oldest_seq", "read_run"]
+__all__ = ["Hub", "StreamCut", "current_hub", "edges", "ends", "follow", "follow_run", "oldest_seq", "read_run"]

@@ -48,3 +48,12 @@ def oldest_seq(run_id: uuid.UUID) -> int | None:
 def last_seqs(thread_ids: list[str]) -> dict[str, int]:
     """The number of the last event of each of these threads; a thread that is missing was deleted."""
     return dict(Thread.objects.filter(pk__in=thread_ids).values_list("thread_id", "last_seq"))
+
+
+def edges(run_id: uuid.UUID) -> list[Chunk]:
+    """The first and the last chunk of a run that are kept; one, when that is all."""
+    rows = EventChunk.objects.filter(run_id=run_id).order_by("last_seq")
+    found = {row.last_seq: row for row in (rows.first(), rows.last()) if row}
+    return [
+        _chunk(row.thread_id, row.run_id, row.first_seq, row.last_seq, bytes(row.payload)) for row in found.values()
+    ]

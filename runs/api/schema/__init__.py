@@ -13,7 +13,19 @@ from runs.api.schema.assistants import (
     Subgraphs,
 )
 from runs.api.schema.base import Count, Shape
-from runs.api.schema.crons import Cron, Crons
+from runs.api.schema.crons import Count, Cron, Crons
+from runs.api.schema.messages import (
+    EVENTS,
+    INCLUDE_ACTIVE,
+    MESSAGES,
+    MESSAGES_BEFORE,
+    Event,
+    Events,
+    MessagePage,
+    Messages,
+    RunMessages,
+    TokenUsage,
+)
 from runs.api.schema.operations import (
     ACTION,
     CANCEL,
@@ -58,11 +70,15 @@ __all__ = [
     "CURSOR",
     "DELETE_THREADS",
     "EMPTY",
+    "EVENTS",
     "FOLLOWED",
     "INCLUDE",
+    "INCLUDE_ACTIVE",
     "KEY",
     "LEAVING",
     "LIMIT",
+    "MESSAGES",
+    "MESSAGES_BEFORE",
     "MINIMAL",
     "NAMESPACE",
     "OFFSET",
@@ -87,13 +103,18 @@ __all__ = [
     "Cron",
     "Crons",
     "Drawing",
+    "Event",
+    "Events",
     "FoundItems",
     "GraphSchemas",
     "Item",
     "MaybeItem",
+    "MessagePage",
+    "Messages",
     "Namespaces",
     "Pruned",
     "Run",
+    "RunMessages",
     "Runs",
     "Shape",
     "StateWritten",
@@ -103,5 +124,6 @@ __all__ = [
     "ThreadState",
     "ThreadStates",
     "Threads",
+    "TokenUsage",
     "operation",
 ]
