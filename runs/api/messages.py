@@ -61,9 +61,8 @@ class MessageViewSet(ApiViewSet):
         parameters=schema.MESSAGES,
         refusals=[404],
     )
-    def of_run(self, request: Request, run_id: str, thread_id: str | None = None) -> Response:
-        found = messages.run_messages(tenant_of(request), thread_id, run_id, _cursor(request))
-        return Response({"data": _rows(found), "has_more": found.has_more, "hasMore": found.has_more})
+    def of_run(self, request: Request, thread_id: str, run_id: str) -> Response:
+        return _of_run(request, thread_id, run_id)
 
     @operation(
         "list_run_events",
@@ -94,6 +93,27 @@ class MessageViewSet(ApiViewSet):
     def usage(self, request: Request, thread_id: str) -> Response:
         active = flag(request, "include_active")
         return Response(usage_fields(messages.token_usage(tenant_of(request), thread_id, include_active=active)))
+
+
+class RunMessageViewSet(ApiViewSet):
+    """The messages of a run that is named without its thread."""
+
+    required_permissions = {"of_run": "runs:read"}
+
+    @operation(
+        "list_messages_of_run",
+        "List the messages that a run brought, by the run's id alone",
+        answers={200: schema.RunMessages},
+        parameters=schema.MESSAGES,
+        refusals=[404],
+    )
+    def of_run(self, request: Request, run_id: str) -> Response:
+        return _of_run(request, None, run_id)
+
+
+def _of_run(request: Request, thread_id: str | None, run_id: str) -> Response:
+    found = messages.run_messages(tenant_of(request), thread_id, run_id, _cursor(request))
+    return Response({"data": _rows(found), "has_more": found.has_more, "hasMore": found.has_more})
 
 
 def _rows(page: Page) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from django.urls import path
 from runs.api.assistants import AssistantViewSet, GraphViewSet
 from runs.api.creation import AllRunsViewSet, ThreadRunsViewSet
 from runs.api.crons import CronViewSet
-from runs.api.messages import MessageViewSet
+from runs.api.messages import MessageViewSet, RunMessageViewSet
 from runs.api.runs import RunByIdViewSet, RunViewSet
 from runs.api.store import StoreViewSet
 from runs.api.threads import StateViewSet, ThreadViewSet
@@ -64,7 +64,6 @@ urlpatterns = [
     ),
     path("threads/<str:thread_id>/runs/<str:run_id>/messages", MessageViewSet.as_view({"get": "of_run"})),
     path("threads/<str:thread_id>/runs/<str:run_id>/events", MessageViewSet.as_view({"get": "events"})),
-    path("runs/<str:run_id>/messages", MessageViewSet.as_view({"get": "of_run"})),
     path("runs", AllRunsViewSet.as_view({"post": "create"})),
     path("runs/stream", AllRunsViewSet.as_view({"post": "stream"})),
     path("runs/wait", AllRunsViewSet.as_view({"post": "wait"})),
@@ -74,6 +73,7 @@ urlpatterns = [
     path("runs/<str:run_id>/join", RunByIdViewSet.as_view({"get": "join"})),
     path("runs/<str:run_id>/stream", RunByIdViewSet.as_view({"get": "join_stream", "post": "join_stream"})),
     path("runs/<str:run_id>/cancel", RunByIdViewSet.as_view({"post": "cancel"})),
+    path("runs/<str:run_id>/messages", RunMessageViewSet.as_view({"get": "of_run"})),
     path("store/items", StoreViewSet.as_view({"put": "update", "get": "retrieve", "delete": "destroy"})),
     path("store/items/search", StoreViewSet.as_view({"post": "search"})),
     path("store/namespaces", StoreViewSet.as_view({"post": "namespaces"})),
