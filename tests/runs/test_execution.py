@@ -94,8 +94,8 @@ async def saver(tmp_path: Path) -> AsyncIterator[FencedSaver]:
         yield saver
 
 
-async def execute(attempt: Attempt, graph: Any, saver: FencedSaver) -> FakeJournal:
-    journal = FakeJournal()
+async def execute(attempt: Attempt, graph: Any, saver: FencedSaver, journal: FakeJournal | None = None) -> FakeJournal:
+    journal = journal or FakeJournal()
     execution = Execution(attempt, journal, Registry({"g": graph}), saver)
     assert await execution.run() is Ended.SETTLED
     return journal

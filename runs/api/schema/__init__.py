@@ -13,7 +13,7 @@ from runs.api.schema.assistants import (
     Subgraphs,
 )
 from runs.api.schema.base import Count, Shape
-from runs.api.schema.crons import Count, Cron, Crons
+from runs.api.schema.crons import Cron, Crons
 from runs.api.schema.messages import (
     EVENTS,
     INCLUDE_ACTIVE,
