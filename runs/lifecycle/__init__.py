@@ -24,7 +24,6 @@ from runs.lifecycle.delete import delete_run, delete_thread
 from runs.lifecycle.messages import Known, known_messages
 from runs.lifecycle.release import reap, release
 from runs.lifecycle.withhold import publish_thread, withhold_thread
-from runs.lifecycle.title import retitle
 
 __all__ = [
     "CLAIM_BATCH",
@@ -52,7 +51,6 @@ __all__ = [
     "release",
     "request_cancel",
     "reserve_position",
-    "retitle",
     "state_changed",
     "values_found",
     "withhold_thread",

@@ -1,6 +1,7 @@
 """The rows of messages and the counters of runs: written once, with the events that tell of them."""
 
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -199,27 +200,14 @@ def test_a_change_of_state_renames(tenant: Tenant, values: Any, title: str) -> N
 # What is taken back.
 
 
-def test_the_messages_of_a_run_that_is_taken_back_are_deleted(tenant: Tenant, run: Run) -> None:
-    lifecycle.write([wrote(run, message("a"), outcome=SUCCESS)])
-    second = make_run(tenant, Thread.objects.get(), status=RunStatus.RUNNING)
-    lifecycle.write([wrote(second, message("b"), message("c"))])
-    assert lifecycle.drop_messages([second.pk]) == 2
+def test_a_run_that_did_not_happen_leaves_no_message_and_no_title(tenant: Tenant, run: Run) -> None:
+    lifecycle.write([wrote(run, message("a"), outcome=SUCCESS, tally=TALLY)])
+    second = make_run(tenant, Thread.objects.get(), status=RunStatus.RUNNING, cancel_action=CancelAction.ROLLBACK)
+    lifecycle.write([wrote(second, message("b"))])
+    undone = replace(lifecycle.ROLLED_BACK, title="another")
+    lifecycle.write([wrote(second, message("c"), outcome=undone, tally=Tally(first_human_message="another"))])
     assert [name for _, name, _ in rows()] == ["a"]
-
-
-@pytest.mark.parametrize(("values", "title"), [({"title": "kept"}, "kept"), ({}, "hello"), (None, "hello")])
-def test_a_thread_is_called_anew_what_is_left_of_it(tenant: Tenant, values: Any, title: str) -> None:
-    thread = make_thread(tenant, title="of the last run")
-    make_run(tenant, thread, status=RunStatus.SUCCESS, first_human_message="hello")
-    last = make_run(tenant, thread, status=RunStatus.ERROR, first_human_message="the last")
-    lifecycle.retitle(thread.pk, values, without=[last.pk])
-    assert titled(last) == title
-
-
-def test_a_thread_without_another_run_has_no_title_any_more(tenant: Tenant) -> None:
-    run = make_run(tenant, make_thread(tenant, title="x"), status=RunStatus.ERROR, first_human_message="x")
-    lifecycle.retitle(run.thread_id, None, without=[run.pk])
-    assert titled(run) == ""
+    assert titled(run) == "hello"
 
 
 @pytest.mark.parametrize(
