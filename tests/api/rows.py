@@ -52,7 +52,7 @@ def make_rows(owner: User, word: str, *, shared: bool = False) -> Rows:
         values=words,
         interrupts={"task": [words]},
         error={"error": word, "message": word},
-        last_seq=3,
+        last_seq=2,
     )
     run = make_run(
         tenant,
@@ -67,7 +67,7 @@ def make_rows(owner: User, word: str, *, shared: bool = False) -> Rows:
         tokens_by_model={word: {"calls": 1, "total_tokens": 1}},
     )
     Message.objects.create(
-        thread=thread, run=run, seq=2, kind="human", caller="lead_agent", message_id=word, content={"content": word}
+        thread=thread, run=run, seq=1, kind="human", caller="lead_agent", message_id=word, content={"content": word}
     )
     payload = pack([record("values", words), record("end", {"status": "error"})])
     EventChunk.objects.create(thread=thread, run=run, first_seq=1, last_seq=2, payload=payload)
