@@ -24,6 +24,23 @@ _COMPRESS_FROM = 2048
 _COMPRESSED = b"\x00"
 
 
+#: The kind of a message that is not one any more, as LangChain calls it.
+REMOVED = "remove"
+
+
+class Kept(NamedTuple):
+    """The row of a message: see `runs.models.Message`. `content` and `metadata` are JSON.
+
+    Of the kind REMOVED: that the run's message of this id has none.
+    """
+
+    kind: str
+    caller: str
+    message_id: str
+    content: bytes = b""
+    metadata: bytes = b"{}"
+
+
 class Record(NamedTuple):
     """One event before it has a number. `data` is its JSON; `namespace` is empty for the root graph."""
 
@@ -31,6 +48,13 @@ class Record(NamedTuple):
     data: bytes
     namespace: tuple[str, ...]
     timestamp: int
+    #: What is written beside the log, in the same transaction.
+    kept: Kept | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it brings."""
+        return len(self.data) + (len(self.kept.content) if self.kept else 0)
 
 
 class Chunk(NamedTuple):
@@ -55,7 +79,7 @@ def record(method: str, data: Any = None, namespace: Sequence[str] = ()) -> Reco
 def pack(records: Iterable[Record]) -> bytes:
     """The payload of a chunk."""
     lines = []
-    for method, data, namespace, timestamp in records:
+    for method, data, namespace, timestamp, _ in records:
         where = orjson.dumps(namespace).decode() if namespace else "[]"
         lines.append(f"{method} {timestamp} {where}".encode())
         lines.append(data)

@@ -17,6 +17,7 @@ from runs.engine.storage.database import Database, Session
 from runs.news import CHANNEL, topic_of
 from runs.postgres import connection_parameters
 from runs.records import Chunk, Record, unpack
+from runs.tally import Tally
 
 
 @contextmanager
@@ -74,7 +75,7 @@ class Notebook:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, tally: Tally | None = None) -> None:
         self.records.append(record)
 
 

@@ -5,6 +5,7 @@ from django.urls import path
 from runs.api.assistants import AssistantViewSet, GraphViewSet
 from runs.api.creation import AllRunsViewSet, ThreadRunsViewSet
 from runs.api.crons import CronViewSet
+from runs.api.messages import MessageViewSet, RunMessageViewSet
 from runs.api.runs import RunByIdViewSet, RunViewSet
 from runs.api.store import StoreViewSet
 from runs.api.threads import StateViewSet, ThreadViewSet
@@ -38,6 +39,9 @@ urlpatterns = [
     path("threads/<str:thread_id>/state/checkpoint", StateViewSet.as_view({"post": "by_checkpoint"})),
     path("threads/<str:thread_id>/state/<str:checkpoint_id>", StateViewSet.as_view({"get": "at_checkpoint"})),
     path("threads/<str:thread_id>/history", StateViewSet.as_view({"get": "history", "post": "history"})),
+    path("threads/<str:thread_id>/messages", MessageViewSet.as_view({"get": "list"})),
+    path("threads/<str:thread_id>/messages/page", MessageViewSet.as_view({"get": "page"})),
+    path("threads/<str:thread_id>/token-usage", MessageViewSet.as_view({"get": "usage"})),
     path("threads/<str:thread_id>/runs", ThreadRunsViewSet.as_view({"post": "create", "get": "list"})),
     path("threads/<str:thread_id>/runs/stream", ThreadRunsViewSet.as_view({"post": "stream"})),
     path("threads/<str:thread_id>/runs/wait", ThreadRunsViewSet.as_view({"post": "wait"})),
@@ -59,6 +63,8 @@ urlpatterns = [
         "runs/crons/<str:cron_id>",
         CronViewSet.as_view({"get": "retrieve", "patch": "partial_update", "delete": "destroy"}),
     ),
+    path("threads/<str:thread_id>/runs/<str:run_id>/messages", MessageViewSet.as_view({"get": "of_run"})),
+    path("threads/<str:thread_id>/runs/<str:run_id>/events", MessageViewSet.as_view({"get": "events"})),
     path("runs", AllRunsViewSet.as_view({"post": "create"})),
     path("runs/stream", AllRunsViewSet.as_view({"post": "stream"})),
     path("runs/wait", AllRunsViewSet.as_view({"post": "wait"})),
@@ -68,6 +74,7 @@ urlpatterns = [
     path("runs/<str:run_id>/join", RunByIdViewSet.as_view({"get": "join"})),
     path("runs/<str:run_id>/stream", RunByIdViewSet.as_view({"get": "join_stream", "post": "join_stream"})),
     path("runs/<str:run_id>/cancel", RunByIdViewSet.as_view({"post": "cancel"})),
+    path("runs/<str:run_id>/messages", RunMessageViewSet.as_view({"get": "of_run"})),
     path("store/items", StoreViewSet.as_view({"put": "update", "get": "retrieve", "delete": "destroy"})),
     path("store/items/search", StoreViewSet.as_view({"post": "search"})),
     path("store/namespaces", StoreViewSet.as_view({"post": "namespaces"})),

@@ -48,6 +48,16 @@ def to_json(value: Any) -> bytes:
     return data
 
 
+def as_text(text: str, limit: int) -> str:
+    """A text of at most `limit` characters as a column of any database can hold it."""
+    text = text[:limit]
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = _clean(text, ())
+    return text.replace("\0", "\ufffd")
+
+
 def message_fields(message: BaseMessage) -> dict[str, Any]:
     """What `model_dump` gives for a message, at a fraction of its price: messages have plain fields only."""
     return {**message.__dict__, **(message.__pydantic_extra__ or {})}

@@ -7,6 +7,8 @@ import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextvars import ContextVar
+from dataclasses import replace
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -15,14 +17,17 @@ from langgraph.constants import START
 from langgraph.types import Command, Send, StateSnapshot
 
 from runs.engine.caller import RunUser
+from runs.engine.conversation import Conversation
 from runs.engine.emission import INTERRUPT, Emission
-from runs.engine.encode import EventTooLarge, encode
+from runs.engine.encode import EventTooLarge, as_text, encode
 from runs.engine.factories import AnyGraph
 from runs.engine.graphs import Registry
 from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 from runs.engine.writer import Journal
 from runs.lifecycle import ROLLED_BACK, Attempt, Outcome
 from runs.states import CancelAction, RunStatus
+from runs.tally import Tally
+from runs.titles import MAX_TITLE, title_of
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +90,7 @@ class Execution:
         self._saver = saver
         kwargs = attempt.kwargs
         self._emission = Emission(journal, kwargs["stream_mode"], kwargs["config"]["configurable"])
+        self._conversation = Conversation(journal, attempt)
         self._graph: asyncio.Task[Outcome] | None = None
         #: Called when the graph has ended, before its outcome is written.
         self.on_ended: Callable[[], None] = lambda: None
@@ -104,23 +110,25 @@ class Execution:
             self._graph = asyncio.create_task(self._execute())
             await asyncio.wait({self._graph})
         self.on_ended()
+        tally = self._conversation.close()
         if self.reason is Reason.ROLLBACK:
-            return await self._roll_back()
+            return await self._roll_back(tally)
         outcome = self._outcome()
         if outcome is None:
             stopped = self.reason is Reason.DRAIN and await self._journal.flush()
             return Ended.STOPPED if stopped else Ended.LOST
         if outcome.status is RunStatus.ERROR and self.attempt.kwargs["command"]:
             await self._forget_command()
-        return Ended.SETTLED if await self._journal.finish(outcome) else Ended.LOST
+        outcome = replace(outcome, title=as_text(title_of(self._emission.values), MAX_TITLE))
+        return Ended.SETTLED if await self._journal.finish(outcome, tally) else Ended.LOST
 
-    async def _roll_back(self) -> Ended:
+    async def _roll_back(self, tally: Tally) -> Ended:
         try:
             await self._saver.raise_fence(self.writer)
             await self._saver.roll_back(self.writer)
         except StaleAttempt:
             return Ended.LOST
-        return Ended.SETTLED if await self._journal.finish(ROLLED_BACK) else Ended.LOST
+        return Ended.SETTLED if await self._journal.finish(ROLLED_BACK, tally) else Ended.LOST
 
     async def _forget_command(self) -> None:
         """A command that failed before it led to a checkpoint must not be applied by the next reader or run."""
@@ -162,6 +170,7 @@ class Execution:
             "metadata": {**kwargs["config"]["metadata"], "run_attempt": attempt.attempt},
             "run_id": attempt.run_id,
         }
+        calls: RunnableConfig = {**config, "callbacks": [self._conversation.meter()]}
         async with self._registry.open(
             attempt.graph_id,
             config,
@@ -181,7 +190,9 @@ class Execution:
             elif kwargs.get("strict_resume"):
                 await self._demand_interrupts(graph, config)
             given = None if resumes else command_of(kwargs["command"]) or kwargs["input"]
-            async for namespace, source, emitted in self._stream(graph, given, config):
+            async for namespace, source, emitted in self._stream(graph, given, calls):
+                if source == "values" and not namespace:
+                    await self._conversation.see(emitted)
                 self._emission.take(namespace, source, emitted)
                 await self._journal.room()
             return await self._conclude(graph, config)
@@ -189,7 +200,10 @@ class Execution:
     async def _has_checkpoint(self) -> bool:
         """Whether an earlier attempt has got as far as a checkpoint, from which to go on without an input."""
         latest = await self._saver.aget_tuple({"configurable": {"thread_id": self.attempt.thread_id}})
-        return latest is not None and latest.metadata.get("run_id") == str(self.attempt.run_id)
+        if latest is None or latest.metadata.get("run_id") != str(self.attempt.run_id):
+            return False
+        self._conversation.resumed_from = datetime.fromisoformat(latest.checkpoint["ts"])
+        return True
 
     async def _demand_interrupts(self, graph: AnyGraph, config: RunnableConfig) -> None:
         """Raise UnknownInterruptError when the command answers an interrupt that does not wait."""

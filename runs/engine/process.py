@@ -31,6 +31,7 @@ from runs.langgraph_json import IndexSpec, read_config
 from runs.lifecycle import Attempt
 from runs.records import Chunk
 from runs.signals import chunks_committed, deliveries_due
+from runs.tally import Tally
 
 #: Without these an engine would seem to work.
 OWN_THREADS = frozenset({"pen", "checkpoint-pen", "pipe", "watchdog"})
@@ -199,7 +200,7 @@ class _Engine:
 
 def _attempt(fields: dict[str, Any]) -> Attempt:
     """The attempt of a `start` message."""
-    owner_id = fields["owner_id"]
+    owner_id, tally = fields["owner_id"], fields["tally"]
     return Attempt(
         **{
             **fields,
@@ -207,5 +208,6 @@ def _attempt(fields: dict[str, Any]) -> Attempt:
             "claim": uuid.UUID(fields["claim"]),
             "organization_id": uuid.UUID(fields["organization_id"]),
             "owner_id": owner_id and uuid.UUID(owner_id),
+            "tally": tally and Tally(**tally),
         }
     )

@@ -16,9 +16,11 @@ from collections.abc import Callable
 from django.conf import settings
 from django.db import Error, connection
 
-from runs.lifecycle import Outcome, Write, write
+from runs.database import in_database_at_last
+from runs.lifecycle import Known, Outcome, Write, known_messages, write
 from runs.postgres import is_transient
 from runs.records import Chunk, Record
+from runs.tally import Tally
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +47,33 @@ class Journal:
         self._committed = 0
         self._queued = False
         self._outcome: Outcome | None = None
+        self._tally: Tally | None = None
+        #: Whether it was not handed to the pen yet.
+        self._counted = False
+        #: A record and the tally that counts it are taken together.
+        self._counting = threading.Lock()
         self._flushed = asyncio.Event()
 
-    def append(self, record: Record) -> None:
-        self._records.append(record)
-        self._appended += len(record.data)
+    def append(self, record: Record, tally: Tally | None = None) -> None:
+        """Take a record, and the tally that counts it if it is counted."""
+        if tally is None:
+            self._records.append(record)
+        else:
+            with self._counting:
+                self._records.append(record)
+                self._tally, self._counted = tally, True
+        self._appended += record.size
         self._queue()
+
+    def note(self, tally: Tally) -> None:
+        """Take what was counted by now."""
+        with self._counting:
+            self._tally, self._counted = tally, True
+        self._queue()
+
+    async def known_messages(self) -> list[Known]:
+        """What is kept of the thread's messages by now."""
+        return await in_database_at_last(known_messages, self.thread_id)
 
     async def room(self) -> None:
         """Wait while too many records are on their way."""
@@ -62,9 +85,10 @@ class Journal:
     def _is_full(self) -> bool:
         return len(self._records) > ROOM_RECORDS or self._appended - self._committed > ROOM_BYTES
 
-    async def finish(self, outcome: Outcome) -> bool:
+    async def finish(self, outcome: Outcome, tally: Tally) -> bool:
         """Write the outcome after all records. True when it was committed, False when the claim was lost."""
-        self._outcome = outcome
+        with self._counting:
+            self._outcome, self._tally = outcome, tally
         return await self.flush()
 
     async def flush(self) -> bool:
@@ -83,22 +107,25 @@ class Journal:
 
     def take(self) -> Write:
         """What is to be written now. Called by the pen's thread."""
-        outcome = self._outcome
         records = []
-        while self._records:
-            records.append(self._records.popleft())
-        return Write(self.run_id, self.claim, self.thread_id, records, outcome)
+        with self._counting:
+            outcome = self._outcome
+            while self._records:
+                records.append(self._records.popleft())
+            tally = self._tally if self._counted or outcome else None
+            self._counted = False
+        return Write(self.run_id, self.claim, self.thread_id, records, outcome, tally)
 
     def written(self, item: Write, chunk: Chunk | None) -> None:
         """Called on the loop after the commit that held `item` as `chunk`; None when the claim was lost."""
         if item.outcome:
             self._outcome = None
-        self._committed += sum(len(record.data) for record in item.records)
+        self._committed += sum(record.size for record in item.records)
         self._queued = False
         if chunk is None:
             self.lost = True
             self.on_lost()
-        elif self._records or self._outcome:
+        elif self._records or self._outcome or self._counted:
             self._queue()
         self._flushed.set()
 

@@ -21,6 +21,7 @@ from runs.lifecycle.create import (
     values_found,
 )
 from runs.lifecycle.delete import delete_run, delete_thread
+from runs.lifecycle.messages import Known, known_messages
 from runs.lifecycle.release import reap, release
 from runs.lifecycle.withhold import publish_thread, withhold_thread
 
@@ -30,6 +31,7 @@ __all__ = [
     "Attempt",
     "BeingDeleted",
     "CancelResult",
+    "Known",
     "NewRun",
     "Outcome",
     "Place",
@@ -42,6 +44,7 @@ __all__ = [
     "delete_run",
     "delete_thread",
     "heartbeat",
+    "known_messages",
     "lock_threads",
     "publish_thread",
     "reap",

@@ -3,19 +3,22 @@
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Any
 
 import orjson
 from django.db import connection, transaction
 from django.utils import timezone
 
+from runs.lifecycle.adapted import adapted_id, adapted_time
 from runs.lifecycle.deliveries import add_delivery
-from runs.models import EventChunk, Message, Run
+from runs.lifecycle.messages import drop_messages, keep_messages
+from runs.models import EventChunk, Run
 from runs.news import tell
 from runs.records import Chunk, Record, compress, decompress, pack, record
 from runs.signals import chunks_committed, runs_pending
 from runs.states import CancelAction, RunStatus, sources, thread_status_after
+from runs.tally import COLUMNS, Tally
+from runs.titles import first_human, made_title
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Outcome:
     interrupts: bytes | None = None
     #: The graph stopped at an interrupt of its own.
     waits_for_input: bool = False
+    #: What the graph calls the conversation; empty: nothing.
+    title: str = ""
     #: All that the run did to its thread has been undone, or it did nothing.
     rolled_back: bool = False
 
@@ -47,6 +52,8 @@ class Write:
     thread_id: str
     records: list[Record] = field(default_factory=list)
     outcome: Outcome | None = None
+    #: What was counted, when that has changed; with an outcome always, if the graph was there to be counted.
+    tally: Tally | None = None
 
 
 def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
@@ -69,10 +76,15 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
         _hand_back(early)
         mine = [item for item in mine if item.run_id not in early]
         emitted = number([(item.thread_id, item.run_id, item.records) for item in mine if item.outcome is None])
+        ended = []
         # In the order in which others hold runs, so that nobody waits in a ring.
-        ending = sorted((item for item in mine if item.outcome), key=lambda item: item.run_id)
-        ended = [_end(item, item.outcome, held[_key(item)]) for item in ending if item.outcome]
+        for item in sorted(mine, key=lambda item: item.run_id):
+            if item.outcome:
+                ended.append(_end(item, item.outcome, held[_key(item)]))
+            elif item.tally:
+                _count(item.run_id, item.tally)
         insert_chunks([*emitted, *ended])
+        keep_messages(_brought(mine, [*emitted, *ended]))
     committed = [*there.values(), *emitted, *ended]
     announce(committed)
     if any(item.outcome for item in batch):
@@ -86,9 +98,11 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
 # the database.
 _HELD = "SELECT run_id, claim, cancel_action FROM runs_run WHERE status = 'running' AND run_id IN ({places})"
 _FINISH = """
-UPDATE runs_run SET status = %s, error = %s, claim = NULL, lease_until = NULL, ended_at = %s, updated_at = %s
+UPDATE runs_run SET status = %s, error = %s, claim = NULL, lease_until = NULL, ended_at = %s, updated_at = %s{counted}
 WHERE run_id = %s AND status IN ({sources}) RETURNING webhook
 """
+_COUNTED = ", ".join(f"{column} = %s" for column in COLUMNS)
+_COUNT = f"UPDATE runs_run SET {_COUNTED} WHERE run_id = %s"
 _LOCK = "SELECT thread_id FROM runs_thread WHERE thread_id = ANY(%s) ORDER BY thread_id FOR UPDATE "
 _NUMBER = """
 UPDATE runs_thread SET last_seq = last_seq + new.column2 FROM (VALUES {places}) AS new
@@ -106,6 +120,7 @@ UPDATE runs_thread SET
     settled_status = %s,
     "values" = COALESCE(%s, "values"),
     interrupts = COALESCE(%s, interrupts),
+    title = COALESCE(NULLIF(%s, ''), NULLIF(title, ''), %s),
     error = %s,
     updated_at = %s,
     state_updated_at = CASE WHEN %s THEN %s ELSE state_updated_at END
@@ -128,15 +143,6 @@ _INSERT = """
 INSERT INTO runs_eventchunk (thread_id, run_id, first_seq, last_seq, payload, created_at)
 VALUES (%s, %s, %s, %s, %s, %s)
 """
-
-
-def adapted_id(value: uuid.UUID) -> Any:
-    """An id as the database driver takes it."""
-    return value if connection.features.has_native_uuid_field else value.hex
-
-
-def adapted_time(value: datetime) -> Any:
-    return connection.ops.adapt_datetimefield_value(value)
 
 
 def _key(item: Write) -> tuple[Any, Any]:
@@ -179,32 +185,69 @@ def _hand_back(run_ids: Collection[uuid.UUID]) -> None:
         tell(runs_pending)
 
 
+def _brought(items: Sequence[Write], chunks: Sequence[Chunk]) -> list[tuple[Chunk, Sequence[Record]]]:
+    """What each chunk was made of, but for those whose runs did not happen."""
+    undone = {item.run_id for item in items if item.outcome and item.outcome.rolled_back}
+    records = {str(item.run_id): item.records for item in items if item.run_id not in undone}
+    return [(chunk, records[chunk.run_id]) for chunk in chunks if chunk.run_id in records]
+
+
 def _end(item: Write, outcome: Outcome, cancel_action: str) -> Chunk:
     if cancel_action == CancelAction.INTERRUPT:
         outcome = replace(outcome, status=RunStatus.INTERRUPTED, error=None, waits_for_input=False)
-    return finish(item.run_id, item.thread_id, outcome, item.records)
+    return finish(item.run_id, item.thread_id, outcome, item.records, item.tally)
 
 
-def finish(run_id: uuid.UUID, thread_id: str, outcome: Outcome, records: Sequence[Record] = ()) -> Chunk:
-    """End a run whose thread is locked and whose right to end was checked; `end` is its last event."""
+def _count(run_id: uuid.UUID, tally: Tally) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT, [*_counts(tally), adapted_id(run_id)])
+
+
+def _counts(tally: Tally) -> list[Any]:
+    """The values of COLUMNS."""
+    values = [getattr(tally, column) for column in COLUMNS]
+    return [orjson.dumps(value).decode() if isinstance(value, dict) else value for value in values]
+
+
+def finish(
+    run_id: uuid.UUID,
+    thread_id: str,
+    outcome: Outcome,
+    records: Sequence[Record] = (),
+    tally: Tally | None = None,
+) -> Chunk:
+    """End a run whose thread is locked and whose right to end was checked; `end` is its last event.
+
+    Without a `tally` the run's counters stay as its attempts have left them.
+    """
     now = adapted_time(timezone.now())
     error = _json(orjson.dumps(outcome.error) if outcome.error else None)
     allowed = ", ".join(f"'{status}'" for status in sorted(sources(outcome.status)))
     with connection.cursor() as cursor:
-        cursor.execute(_FINISH.format(sources=allowed), [outcome.status, error, now, now, adapted_id(run_id)])
+        cursor.execute(
+            _FINISH.format(sources=allowed, counted=f", {_COUNTED}" if tally else ""),
+            [outcome.status, error, now, now, *(_counts(tally) if tally else ()), adapted_id(run_id)],
+        )
         ended = cursor.fetchone()
     if ended is None:
         raise RuntimeError(f"run {run_id} can not become {outcome.status}")
     records = [*records, *_closing_records(outcome)]
     if outcome.rolled_back:
-        Message.objects.filter(run_id=run_id).delete()
+        drop_messages(run_id)
         chunk = _number_and_unsettle(thread_id, run_id, records)
     else:
-        chunk = _number_and_settle(thread_id, run_id, records, outcome)
+        asked = tally.first_human_message if tally else _asked(run_id)
+        chunk = _number_and_settle(thread_id, run_id, records, outcome, asked)
     if ended[0]:
         # After the thread has its values: they are part of the news.
         add_delivery(run_id)
     return chunk
+
+
+def _asked(run_id: uuid.UUID) -> str:
+    """What a run was asked first, whether or not its graph has got to it."""
+    quoted, kwargs = Run.objects.values_list("first_human_message", "kwargs").get(run_id=run_id)
+    return quoted or first_human(kwargs.get("input"))
 
 
 def _closing_records(outcome: Outcome) -> list[Record]:
@@ -247,7 +290,9 @@ def _chunk(thread_id: str, run_id: uuid.UUID, last_seq: int, records: Sequence[R
     return Chunk(thread_id, str(run_id), last_seq - len(records) + 1, last_seq, pack(records))
 
 
-def _number_and_settle(thread_id: str, run_id: uuid.UUID, records: Sequence[Record], outcome: Outcome) -> Chunk:
+def _number_and_settle(
+    thread_id: str, run_id: uuid.UUID, records: Sequence[Record], outcome: Outcome, asked: str
+) -> Chunk:
     status = thread_status_after(outcome.status, waits_for_input=outcome.waits_for_input)
     now = adapted_time(timezone.now())
     with connection.cursor() as cursor:
@@ -259,6 +304,8 @@ def _number_and_settle(thread_id: str, run_id: uuid.UUID, records: Sequence[Reco
                 status,
                 _json(outcome.values),
                 _json(outcome.interrupts),
+                outcome.title,
+                made_title(asked),
                 _json(orjson.dumps(outcome.error) if outcome.error else None),
                 now,
                 outcome.values is not None,

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from typing import Any
@@ -14,10 +14,12 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from accounts.prepared import Prepared
-from runs.lifecycle.append import adapted_id, adapted_time, announce, insert_chunks, lock_threads, number
+from runs.lifecycle.adapted import adapted_id, adapted_time
+from runs.lifecycle.append import announce, insert_chunks, lock_threads, number
 from runs.models import Run
 from runs.records import Record, record
 from runs.states import RunStatus
+from runs.tally import COLUMNS, Tally
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,8 @@ class Attempt:
     kwargs: dict[str, Any]
     #: How it was cancelled before it was claimed: nothing is left to do but that.
     cancel_action: str = ""
+    #: What earlier attempts have counted.
+    tally: Tally | None = None
 
 
 #: How many runs one call claims at most.
@@ -112,11 +116,22 @@ def claim(host: str, limit: int, graphs: Collection[str] | None = None) -> list[
             for run_id, thread_id, graph_id, organization_id, owner_id, kwargs, *counts in rows
             for attempt, crashes, position, cancel_action in [counts]
         ]
+        attempts = _with_tallies(attempts)
         _mark(attempts, token, host)
         chunks = number([(attempt.thread_id, attempt.run_id, [_first_record(attempt)]) for attempt in attempts])
         insert_chunks(chunks)
     announce(chunks)
     return attempts
+
+
+def _with_tallies(attempts: list[Attempt]) -> list[Attempt]:
+    """Later attempts count on; a first one, as almost all are, has nothing to be asked for."""
+    later = [attempt.run_id for attempt in attempts if attempt.attempt > 1]
+    if not later:
+        return attempts
+    rows = Run.objects.filter(run_id__in=later).values("run_id", *COLUMNS)
+    tallies = {row.pop("run_id"): Tally(**row) for row in rows}
+    return [replace(attempt, tally=tallies.get(attempt.run_id)) for attempt in attempts]
 
 
 def _mark(attempts: Sequence[Attempt], token: uuid.UUID, host: str) -> None:

@@ -9,12 +9,13 @@ import orjson
 from django.db import connection, models
 from django.utils import timezone
 
-from runs.lifecycle.append import adapted_time
+from runs.lifecycle.adapted import adapted_time
 from runs.lifecycle.cancel import cancel_in_transaction
 from runs.models import Purge, Run, Thread
 from runs.news import tell
 from runs.signals import runs_pending
 from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
+from runs.titles import title_of
 
 
 class ThreadBusy(Exception):
@@ -268,6 +269,7 @@ def state_changed(thread_id: str, position: int, *, values: Any, interrupts: Any
     status = ThreadStatus.INTERRUPTED if waits_for_input else ThreadStatus.IDLE
     Thread.objects.filter(pk=thread_id, last_position=position).update(
         values=values,
+        **_titled(values),
         interrupts=interrupts,
         error=None,
         status=status,
@@ -279,4 +281,12 @@ def state_changed(thread_id: str, position: int, *, values: Any, interrupts: Any
 
 def values_found(thread_id: str, position: int, values: Any) -> None:
     """Note the values of the last checkpoint of the run at `position`, unless another has come since."""
-    Thread.objects.filter(pk=thread_id, last_position=position).update(values=values, state_updated_at=timezone.now())
+    Thread.objects.filter(pk=thread_id, last_position=position).update(
+        values=values, **_titled(values), state_updated_at=timezone.now()
+    )
+
+
+def _titled(values: Any) -> dict[str, str]:
+    """The title that a graph's values give the thread, as the column that changes with it."""
+    title = title_of(values)
+    return {"title": title} if title else {}

@@ -2,12 +2,13 @@
 
 from runs.log.follow import StreamCut, ends, follow, follow_run, read_run
 from runs.log.hub import Hub, current_hub
-from runs.log.read import exists, oldest_seq, start_of_run_at
+from runs.log.read import edges, exists, oldest_seq, start_of_run_at
 
 __all__ = [
     "Hub",
     "StreamCut",
     "current_hub",
+    "edges",
     "ends",
     "exists",
     "follow",

@@ -12,10 +12,12 @@ from runs.records import Chunk, decompress
 #: How many rows one read brings at most.
 PAGE = 200
 
+_COLUMNS = ("thread_id", "run_id", "first_seq", "last_seq", "payload")
+
 
 def _page(**of: Any) -> QuerySet[EventChunk, tuple[Any, ...]]:
     rows = EventChunk.objects.filter(last_seq__gt=of.pop("after"), **of).order_by("last_seq")
-    return rows.values_list("thread_id", "run_id", "first_seq", "last_seq", "payload")[:PAGE]
+    return rows.values_list(*_COLUMNS)[:PAGE]
 
 
 _of_thread = Prepared(_page, thread_id="example", after=1)
@@ -59,3 +61,10 @@ def exists(thread_id: str) -> bool:
 def last_seqs(thread_ids: list[str]) -> dict[str, int]:
     """The number of the last event of each of these threads; a thread that is missing was deleted."""
     return dict(Thread.objects.filter(pk__in=thread_ids).values_list("thread_id", "last_seq"))
+
+
+def edges(run_id: uuid.UUID) -> list[Chunk]:
+    """The first and the last chunk of a run that are kept; one, when that is all."""
+    rows = EventChunk.objects.filter(run_id=run_id).order_by("last_seq").values_list(*_COLUMNS)
+    found = {row[3]: row for row in (rows.first(), rows.last()) if row}
+    return [_chunk(*row) for row in found.values()]

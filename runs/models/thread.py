@@ -30,7 +30,7 @@ class Thread(TenantModel):
     )
     #: The graph that ran last, or that its maker said it is for; empty when there is neither.
     graph_id = models.CharField(max_length=64, blank=True, default="")
-    #: What the graph calls the conversation, or else its first message; see `runs.lifecycle.title`.
+    #: What the graph calls the conversation, or else its first message; see `runs.titles`.
     title = models.CharField(max_length=255, blank=True, default="", db_default="")
     #: Shown before the others; kept in step with the key `deerflow_pinned` of `metadata`.
     pinned = models.BooleanField(default=False, db_default=False)

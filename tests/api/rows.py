@@ -7,7 +7,7 @@ from django.db.models import Model
 
 from accounts.models import Membership, Organization, User
 from runs.identifiers import new_id
-from runs.models import Assistant, AssistantVersion, Cron, Delivery, EventChunk, Run, Thread, WebhookEndpoint
+from runs.models import Assistant, AssistantVersion, Cron, Delivery, EventChunk, Message, Run, Thread, WebhookEndpoint
 from runs.records import pack, record
 from runs.states import RunStatus
 from tests.api.engine import STATE
@@ -63,6 +63,11 @@ def make_rows(owner: User, word: str, *, shared: bool = False) -> Rows:
         kwargs={"input": words, "stream_mode": ["values"], "on_disconnect": "continue"},
         error={"error": word, "message": word},
         after_seq=0,
+        first_human_message=word,
+        tokens_by_model={word: {"calls": 1, "total_tokens": 1}},
+    )
+    Message.objects.create(
+        thread=thread, run=run, seq=1, kind="human", caller="lead_agent", message_id=word, content={"content": word}
     )
     payload = pack([record("values", words), record("end", {"status": "error"})])
     EventChunk.objects.create(thread=thread, run=run, first_seq=1, last_seq=2, payload=payload)
@@ -92,7 +97,7 @@ def unknown_ids() -> dict[str, str]:
 def fingerprint() -> str:
     """Of all rows that hold somebody's data."""
     models: list[type[Model]] = [
-        *(Thread, Run, Assistant, AssistantVersion, Cron, EventChunk, Delivery, WebhookEndpoint),
+        *(Thread, Run, Assistant, AssistantVersion, Cron, EventChunk, Message, Delivery, WebhookEndpoint),
         *(Organization, Membership),
     ]
     rows = [sorted(map(repr, model._default_manager.values_list())) for model in models]

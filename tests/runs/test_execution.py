@@ -14,9 +14,10 @@ from typing_extensions import TypedDict
 from runs.engine.execution import Ended, Execution, Reason
 from runs.engine.graphs import Registry
 from runs.engine.storage import FencedSaver, SqliteDatabase, open_saver
-from runs.lifecycle import Attempt, Outcome
+from runs.lifecycle import Attempt, Known, Outcome
 from runs.records import Record
 from runs.states import RunStatus
+from runs.tally import Tally
 from tests.factories import run_kwargs
 
 
@@ -30,10 +31,16 @@ class FakeJournal:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.outcome: Outcome | None = None
+        self.known: list[Known] = []
+        self.tally: Tally | None = None
         self.on_lost = lambda: None
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Record, tally: Tally | None = None) -> None:
         self.records.append(record)
+        self.tally = tally or self.tally
+
+    async def known_messages(self) -> list[Known]:
+        return self.known
 
     async def room(self) -> None:
         return None
@@ -41,8 +48,11 @@ class FakeJournal:
     async def flush(self) -> bool:
         return True
 
-    async def finish(self, outcome: Outcome) -> bool:
-        self.outcome = outcome
+    def note(self, tally: Tally) -> None:
+        self.tally = tally
+
+    async def finish(self, outcome: Outcome, tally: Tally) -> bool:
+        self.outcome, self.tally = outcome, tally
         return True
 
 
@@ -84,8 +94,8 @@ async def saver(tmp_path: Path) -> AsyncIterator[FencedSaver]:
         yield saver
 
 
-async def execute(attempt: Attempt, graph: Any, saver: FencedSaver) -> FakeJournal:
-    journal = FakeJournal()
+async def execute(attempt: Attempt, graph: Any, saver: FencedSaver, journal: FakeJournal | None = None) -> FakeJournal:
+    journal = journal or FakeJournal()
     execution = Execution(attempt, journal, Registry({"g": graph}), saver)
     assert await execution.run() is Ended.SETTLED
     return journal

@@ -21,6 +21,7 @@ from runs.models import Run
 from runs.records import record
 from runs.signals import chunks_committed
 from runs.states import RunStatus
+from runs.tally import Tally
 from tests.factories import chunks_of, make_run, tenant_of
 from tests.fakes import heard, numbered
 
@@ -97,7 +98,7 @@ async def test_an_outcome_comes_after_all_records(pen: Pen, run: Run) -> None:
         journaled.append(record("values"))
         if _ % 10 == 0:
             await asyncio.sleep(0)
-    assert await journaled.finish(SUCCESS)
+    assert await journaled.finish(SUCCESS, Tally())
     assert await events(run) == [*((seq, "values") for seq in range(1, 51)), (51, "end")]
     assert (await in_database(Run.objects.get)).status == RunStatus.SUCCESS
 
@@ -127,7 +128,7 @@ async def test_flushes_are_apart_unless_somebody_waits(pen: Pen, run: Run, setti
             journaled.append(record("values"))
             await asyncio.sleep(0.01)
         assert len(commits) == 1, "an hour has not passed"
-        assert await journaled.finish(SUCCESS)
+        assert await journaled.finish(SUCCESS, Tally())
     assert len(commits) == 2
 
 
@@ -146,7 +147,7 @@ async def test_a_lost_claim_is_told_and_nothing_is_written(pen: Pen, run: Run, r
         kept.append(record("values"))
     assert not await lost.flush() and await kept.flush()
     assert lost.lost and set(told) == {threading.get_ident()}
-    assert not await lost.finish(SUCCESS)
+    assert not await lost.finish(SUCCESS, Tally())
     assert await events(run) == [] and await events(runs[0]) == [(1, "values")]
     await lost.room()
 
@@ -182,16 +183,16 @@ async def test_a_database_that_is_away_only_delays(pen: Pen, run: Run, monkeypat
     monkeypatch.setattr(writer, "_RETRY_SECONDS", 0)
     journaled = journal(pen, run)
     journaled.append(record("values"))
-    assert await journaled.finish(SUCCESS)
+    assert await journaled.finish(SUCCESS, Tally())
     assert await events(run) == [(1, "values"), (2, "end")]
 
 
 async def test_what_the_database_refuses_harms_its_own_run_only(pen: Pen, run: Run, runs: list[Run]) -> None:
     refused, others = journal(pen, run), [journal(pen, other) for other in runs]
     with writing_elsewhere():
-        finishing = [asyncio.create_task(one.finish(SUCCESS)) for one in others[:2]]
-        bad = asyncio.create_task(refused.finish(Outcome(RunStatus.SUCCESS, values=b"no JSON")))
-        finishing += [asyncio.create_task(one.finish(SUCCESS)) for one in others[2:]]
+        finishing = [asyncio.create_task(one.finish(SUCCESS, Tally())) for one in others[:2]]
+        bad = asyncio.create_task(refused.finish(Outcome(RunStatus.SUCCESS, values=b"no JSON"), Tally()))
+        finishing += [asyncio.create_task(one.finish(SUCCESS, Tally())) for one in others[2:]]
         await asyncio.sleep(0)
     assert await asyncio.gather(bad, *finishing) == [False, *[True] * 5]
     assert await events(run) == [] and await events(runs[0]) == [(1, "end")]

@@ -14,6 +14,7 @@ records = st.builds(
     data=json.map(orjson.dumps),
     namespace=st.lists(text, max_size=3).map(tuple),
     timestamp=st.integers(0, 2**50),
+    kept=st.none(),
 )
 
 

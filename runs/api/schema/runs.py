@@ -19,6 +19,19 @@ class Run(Shape):
     multitask_strategy: MultitaskStrategy
     follow_up_to_run_id: UUID | None
     error: Json | None
+    model_name: str | None
+    message_count: int
+    llm_call_count: int
+    total_input_tokens: int
+    total_output_tokens: int
+    total_tokens: int
+    lead_agent_tokens: int
+    subagent_tokens: int
+    middleware_tokens: int
+    first_human_message: str | None
+    last_ai_message: str | None
+    started_at: AwareDatetime | None
+    ended_at: AwareDatetime | None
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
