@@ -6,7 +6,7 @@ A live answer holds no thread and no database connection while it waits: see `de
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from itertools import chain
@@ -18,7 +18,7 @@ from django.http import StreamingHttpResponse
 
 from runs.api import presence
 from runs.database import in_database_at_last
-from runs.log import StreamCut, exists, follow, follow_run, oldest_seq, read_run, start_of_run_at
+from runs.log import StreamCut, follow, follow_run, oldest_seq, read_run, start_of_run_at
 from runs.models import Run
 from runs.protocol.classic import ClassicStream
 from runs.protocol.sse import CONTENT_TYPE, HEARTBEAT, frame
@@ -94,9 +94,12 @@ def _uncached(response: LiveResponse) -> LiveResponse:
     return response
 
 
-def thread_response(thread_id: str, modes: Iterable[str], *, after: int) -> LiveResponse:
-    """The events of a thread above `after`, of all its runs, as Server-Sent Events; it ends with the thread."""
-    frames = _with_signs(_thread_frames(thread_id, tuple(modes), after), HEARTBEAT)
+def thread_response(thread_id: str, modes: Iterable[str], *, after: int, may_go_on: Callable[[], bool]) -> LiveResponse:
+    """The events of a thread above `after`, of all its runs, as Server-Sent Events.
+
+    It ends when its reader may not go on any more, which is asked at each run and every STREAM_HEARTBEAT seconds.
+    """
+    frames = _with_signs(_thread_frames(thread_id, tuple(modes), after, may_go_on), HEARTBEAT)
     return _uncached(LiveResponse(frames, content_type=f"{CONTENT_TYPE}; charset=utf-8"))
 
 
@@ -142,14 +145,21 @@ async def _with_signs(parts: AsyncGenerator[bytes], sign: bytes) -> AsyncGenerat
                 yield part or sign
 
 
-async def _thread_frames(thread_id: str, modes: Iterable[str], after: int) -> AsyncGenerator[bytes]:
+async def _thread_frames(
+    thread_id: str, modes: Iterable[str], after: int, may_go_on: Callable[[], bool]
+) -> AsyncGenerator[bytes]:
     stream = ThreadStream(modes, after)
+    now = asyncio.get_running_loop().time
+    asked_at, asked_for = now(), ""
     # Whole messages are added up from the first event of their run.
     start = await in_database_at_last(start_of_run_at, thread_id, after)
     async with aclosing(follow(thread_id, start, silence=settings.STREAM_HEARTBEAT)) as found:
         async for chunks in found:
-            if not chunks and not await in_database_at_last(exists, thread_id):
-                return
+            late = now() - asked_at >= settings.STREAM_HEARTBEAT * _SILENT
+            if late or any(chunk.run_id != asked_for for chunk in chunks):
+                if not await in_database_at_last(may_go_on):
+                    return
+                asked_at, asked_for = now(), chunks[-1].run_id if chunks else asked_for
             yield b"".join(map(stream.render, chunks))
 
 

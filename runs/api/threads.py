@@ -121,8 +121,14 @@ class ThreadViewSet(ApiViewSet):
     def stream(self, request: Request, thread_id: str) -> HttpResponseBase:
         modes = choices(request, "stream_mode", THREAD_MODES) or ["run_modes"]
         after = last_event_id(request)
-        thread = threads.get_thread(tenant_of(request), thread_id)
-        return thread_response(thread.pk, modes, after=thread.last_seq if after is None else after)
+        tenant = tenant_of(request)
+        thread = threads.get_thread(tenant, thread_id)
+        return thread_response(
+            thread.pk,
+            modes,
+            after=thread.last_seq if after is None else after,
+            may_go_on=lambda: threads.may_still_read(tenant, thread),
+        )
 
 
 class StateViewSet(ApiViewSet):

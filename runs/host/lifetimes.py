@@ -5,6 +5,7 @@ runs spend nothing on it.
 """
 
 from contextlib import suppress
+from datetime import timedelta
 
 from django.db import transaction
 from django.db.models import Exists, OuterRef
@@ -17,6 +18,7 @@ from runs.models.thread import ThreadQuerySet
 from runs.states import ACTIVE
 
 _BATCH = 200
+_TRY_AGAIN = timedelta(hours=1)
 _COLUMNS = ("thread_id", "updated_at", "ttl_minutes", "ttl_strategy", "expires_at", "last_position")
 
 
@@ -41,10 +43,16 @@ def delete_due(thread: Thread) -> None:
 
 
 def turn_of_due(thread: Thread) -> int | None:
-    """Take a turn to prune it; None when it was changed or used since it was found."""
+    """Take a turn to prune it; None when it was changed or used since it was found.
+
+    If that fails, it is tried again after a while, so that nobody waits behind it.
+    """
     with transaction.atomic():
         if not _still_due(thread):
             return None
+        expires_at = timezone.now() + _TRY_AGAIN
+        _as_found(thread).update(expires_at=expires_at)
+        thread.expires_at = expires_at
         return lifecycle.reserve_position(Place(thread_id=thread.pk, last_position=thread.last_position))
 
 

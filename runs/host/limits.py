@@ -119,9 +119,10 @@ class Limits:
             outcome = Outcome(RunStatus.TIMEOUT, error=_TIMED_OUT)
         attempt = held.attempt
         write = Write(attempt.run_id, attempt.claim, attempt.thread_id, outcome=outcome)
-        await in_database_at_last(lifecycle.write, [write])
+        [ended] = await in_database_at_last(lifecycle.write, [write])
         held.settled = True
-        self._spawn(self._refresh_values(attempt))
+        if ended:
+            self._spawn(self._refresh_values(attempt))
 
     async def _refresh_values(self, attempt: Attempt) -> None:
         """Bring the thread's row up to its last checkpoint, which the engine could not report any more."""

@@ -73,18 +73,20 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
         there = _already_appended(mine) if again else {}
         mine = [item for item in mine if item.run_id not in there]
         early = {item.run_id for item in mine if _is_too_early(item, held[_key(item)])}
-        _hand_back(early)
-        mine = [item for item in mine if item.run_id not in early]
         emitted = number([(item.thread_id, item.run_id, item.records) for item in mine if item.outcome is None])
         ended = []
         # In the order in which others hold runs, so that nobody waits in a ring.
         for item in sorted(mine, key=lambda item: item.run_id):
-            if item.outcome:
+            if item.run_id in early:
+                _hand_back(item.run_id)
+            elif item.outcome:
                 ended.append(_end(item, item.outcome, held[_key(item)]))
             elif item.tally:
                 _count(item.run_id, item.tally)
         insert_chunks([*emitted, *ended])
         keep_messages(_brought(mine, [*emitted, *ended]))
+        if early:
+            tell(runs_pending)
     committed = [*there.values(), *emitted, *ended]
     announce(committed)
     if any(item.outcome for item in batch):
@@ -130,14 +132,13 @@ WHERE thread_id = %s RETURNING last_seq
 _UNSETTLE = f"""
 UPDATE runs_thread SET last_seq = last_seq + %s, status = CASE WHEN {_IS_BUSY} THEN 'busy' ELSE settled_status END,
     graph_id = COALESCE((
-        SELECT graph_id FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id AND position < (
-            SELECT position FROM runs_run WHERE run_id = %s
-        ) AND cancel_action <> 'rollback' ORDER BY position DESC LIMIT 1
+        SELECT graph_id FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id
+        AND cancel_action <> 'rollback' ORDER BY position DESC LIMIT 1
     ), graph_id)
 WHERE thread_id = %s RETURNING last_seq
 """
 _HAND_BACK = """
-UPDATE runs_run SET status = 'pending', claim = NULL, lease_until = NULL, updated_at = %s WHERE run_id IN ({places})
+UPDATE runs_run SET status = 'pending', claim = NULL, lease_until = NULL, updated_at = %s WHERE run_id = %s
 """
 _INSERT = """
 INSERT INTO runs_eventchunk (thread_id, run_id, first_seq, last_seq, payload, created_at)
@@ -176,13 +177,9 @@ def _is_too_early(item: Write, cancel_action: str) -> bool:
     return cancel_action == CancelAction.ROLLBACK and item.outcome is not None and not item.outcome.rolled_back
 
 
-def _hand_back(run_ids: Collection[uuid.UUID]) -> None:
-    if run_ids:
-        places = ", ".join(["%s"] * len(run_ids))
-        with connection.cursor() as cursor:
-            now = adapted_time(timezone.now())
-            cursor.execute(_HAND_BACK.format(places=places), [now, *map(adapted_id, run_ids)])
-        tell(runs_pending)
+def _hand_back(run_id: uuid.UUID) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_HAND_BACK, [adapted_time(timezone.now()), adapted_id(run_id)])
 
 
 def _brought(items: Sequence[Write], chunks: Sequence[Chunk]) -> list[tuple[Chunk, Sequence[Record]]]:
@@ -319,7 +316,7 @@ def _number_and_settle(
 
 def _number_and_unsettle(thread_id: str, run_id: uuid.UUID, records: Sequence[Record]) -> Chunk:
     with connection.cursor() as cursor:
-        cursor.execute(_UNSETTLE, [len(records), adapted_id(run_id), thread_id])
+        cursor.execute(_UNSETTLE, [len(records), thread_id])
         (last_seq,) = cursor.fetchone()
     return _chunk(thread_id, run_id, last_seq, records)
 

@@ -18,7 +18,7 @@ from runs.lifecycle.adapted import adapted_id, adapted_time
 from runs.lifecycle.append import announce, insert_chunks, lock_threads, number
 from runs.models import Run
 from runs.records import Record, record
-from runs.states import RunStatus
+from runs.states import CancelAction, RunStatus
 from runs.tally import COLUMNS, Tally
 
 
@@ -53,7 +53,11 @@ def _claimable(graphs: frozenset[str] | None) -> QuerySet[Run]:
     before = active.filter(Q(status=RunStatus.RUNNING) | Q(position__lt=OuterRef("position")))
     due = Q(not_before=None) | Q(not_before__lte=Now())
     pending = Run.objects.filter(due, ~Exists(before), status=RunStatus.PENDING).order_by("created_at")
-    return pending if graphs is None else pending.filter(graph_id__in=sorted(graphs))
+    if graphs is None:
+        return pending
+    # To undo what a run did takes no graph.
+    undone = Q(cancel_action=CancelAction.ROLLBACK, attempt__gt=0)
+    return pending.filter(Q(graph_id__in=sorted(graphs)) | undone)
 
 
 _COLUMNS = (

@@ -34,6 +34,8 @@ class Place:
     last_position: int = 0
     metadata: dict[str, Any] = field(default_factory=dict)
     settled_status: str = ThreadStatus.IDLE
+    #: Whether it is not whole yet, or goes with its run.
+    temporary: bool = False
     #: Whether a run of it is active.
     busy: bool = False
 

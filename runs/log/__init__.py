@@ -2,7 +2,7 @@
 
 from runs.log.follow import StreamCut, ends, follow, follow_run, read_run
 from runs.log.hub import Hub, current_hub
-from runs.log.read import edges, exists, oldest_seq, start_of_run_at
+from runs.log.read import edges, oldest_seq, start_of_run_at
 
 __all__ = [
     "Hub",
@@ -10,7 +10,6 @@ __all__ = [
     "current_hub",
     "edges",
     "ends",
-    "exists",
     "follow",
     "follow_run",
     "oldest_seq",

@@ -54,10 +54,6 @@ def start_of_run_at(thread_id: str, seq: int) -> int:
     return seq if first is None else first
 
 
-def exists(thread_id: str) -> bool:
-    return Thread.objects.filter(pk=thread_id).exists()
-
-
 def last_seqs(thread_ids: list[str]) -> dict[str, int]:
     """The number of the last event of each of these threads; a thread that is missing was deleted."""
     return dict(Thread.objects.filter(pk__in=thread_ids).values_list("thread_id", "last_seq"))

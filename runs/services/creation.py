@@ -104,6 +104,8 @@ def _create(tenant: Tenant, asked: _Asked) -> Run:
         _demand_answer(Place(thread_id=asked.thread_id), asked.new)
         return lifecycle.add_thread_with_run(asked.thread_id, asked.new, temporary=asked.temporary)
     place = _place(tenant, asked.thread_id, create=asked.create)
+    if place.temporary:
+        raise Conflict("The thread is still being made, or goes with its stateless run.")
     _demand_answer(place, asked.new)
     try:
         return lifecycle.add_run(place, asked.new)

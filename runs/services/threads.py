@@ -8,6 +8,7 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from accounts.prepared import Prepared
+from accounts.services import tenant_for
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.exceptions import Conflict, NotFound
@@ -26,7 +27,7 @@ _place = Prepared(
         Thread.objects.for_tenant(Tenant(organization_id, user_id, frozenset()))
         .filter(pk=thread_id)
         .values_list(
-            *("last_seq", "last_position", "metadata", "settled_status"),
+            *("last_seq", "last_position", "metadata", "settled_status", "temporary"),
             Exists(Run.objects.filter(thread=OuterRef("pk")).active()),
         )
     ),
@@ -44,6 +45,14 @@ def get_thread(tenant: Tenant, thread_id: str) -> Thread:
     return found
 
 
+def may_still_read(tenant: Tenant, thread: Thread) -> bool:
+    """Whether the tenant's user, as they are now, may read this thread, and no later one that has its id."""
+    now = tenant_for(tenant.user_id, tenant.organization_id)
+    if now is None or not now.can("threads:read"):
+        return False
+    return Thread.objects.for_tenant(now).filter(pk=thread.pk, created_at=thread.created_at).exists()
+
+
 def hold_thread(tenant: Tenant, thread_id: str) -> Place:
     """Hold the thread until the transaction ends. Raises NotFound."""
     if not is_thread_id(thread_id):
@@ -52,13 +61,14 @@ def hold_thread(tenant: Tenant, thread_id: str) -> Place:
     row = _place.first(organization_id=tenant.organization_id, user_id=tenant.user_id, thread_id=thread_id)
     if row is None:
         raise NotFound(NOT_FOUND)
-    last_seq, last_position, metadata, settled_status, busy = row
+    last_seq, last_position, metadata, settled_status, temporary, busy = row
     return Place(
         thread_id=thread_id,
         last_seq=last_seq,
         last_position=last_position,
         metadata=metadata,
         settled_status=settled_status,
+        temporary=temporary,
         busy=busy,
     )
 
@@ -83,7 +93,8 @@ def create_thread(tenant: Tenant, body: ThreadCreate, *, idempotent: bool = Fals
 def existing_thread(tenant: Tenant, thread_id: str, body: ThreadCreate, *, idempotent: bool) -> Thread:
     """The thread that has the id which a new one was to have. Raises Conflict."""
     if body.if_exists == "do_nothing" or (idempotent and body.if_exists is None):
-        existing = Thread.objects.for_tenant(tenant).filter(pk=thread_id).first()
+        # One that is temporary is not whole yet, or goes with its run.
+        existing = Thread.objects.for_tenant(tenant).filter(pk=thread_id, temporary=False).first()
         if existing:
             return existing
     raise Conflict(f"Thread with ID {thread_id} already exists")

@@ -209,9 +209,6 @@ def test_what_a_thread_takes_up_is_told(client, alice, bob, engine):
 
 def test_a_deleted_thread_leaves_no_row(client, alice):
     rows = make_rows(alice, "a")
-    Message.objects.create(
-        thread=rows.thread, run=rows.run, seq=1, kind="human", caller="x", message_id="m", content={}
-    )
     running = make_run(tenant_of(alice), rows.thread)
     assert client.delete(f"/api/threads/{rows.thread.pk}").status_code == 204
     for model in (Thread, Run, EventChunk, Message):
@@ -226,3 +223,15 @@ def test_state_is_written_by_checkpoint(client, alice, engine):
     assert asked["checkpoint"]["checkpoint_id"] == CHECKPOINT["checkpoint_id"] and asked["values"] is None
     foreign = {"values": {}, "checkpoint": {"thread_id": "another", "checkpoint_id": "c"}}
     assert client.post(path, foreign).status_code == 404
+
+
+def test_a_thread_that_is_not_whole_yet_is_nobody_s_to_use(client, alice):
+    """Its maker may have died: what were taken for a thread would be deleted with all that came to it."""
+    thread = make_thread(tenant_of(alice), temporary=True, last_position=1)
+    for body in ({}, {"if_exists": "do_nothing"}):
+        assert client.post("/api/threads", body | {"thread_id": thread.pk}).status_code == 409
+    run = {"assistant_id": "echo", "input": {}}
+    assert client.post(f"/threads/{thread.pk}/runs", run).status_code == 409
+    named = {"config": {"configurable": {"thread_id": thread.pk}}}
+    assert client.post("/runs", run | named).status_code == 409
+    assert not Run.objects.exists()

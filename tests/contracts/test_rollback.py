@@ -3,6 +3,7 @@
 import operator
 from typing import Annotated, Any
 
+import psycopg
 import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
@@ -10,6 +11,7 @@ from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
 from runs.engine.storage import WRITER_KEY, FencedSaver, StaleAttempt, Writer
+from runs.postgres import connection_parameters
 from tests.contracts.benches import Bench, attempt_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -133,3 +135,32 @@ async def test_a_replaced_attempt_rolls_nothing_back(bench: Bench, saver: Fenced
     with pytest.raises(StaleAttempt):
         await saver.roll_back(attempt_of(1, 1))
     assert bench.contents() == before
+
+
+async def test_what_could_not_be_written_is_noted_by_the_next_write(bench: Bench, saver: FencedSaver) -> None:
+    graph = graph_of(saver, deep=False)
+    await run(bench, saver, graph, attempt_of(1, 1), {"said": ["first"]})
+    before = bench.contents()
+    writer = attempt_of(2, 1)
+    await bench.begin(saver, writer)
+    found = await saver.aget_tuple({"configurable": {"thread_id": "thread"}})
+    assert found is not None
+    place: RunnableConfig = {"configurable": {**found.config["configurable"], WRITER_KEY: writer}}
+    with pytest.raises(TypeError):
+        await saver.aput_writes(place, [("said", 2**70)], "task")
+    await saver.aput_writes(place, [("said", ["x"])], "task")
+    await saver.roll_back(writer)
+    assert bench.contents() == before
+
+
+@pytest.mark.many_machines
+async def test_copies_follow_a_change_of_the_library_s_columns(bench: Bench) -> None:
+    with psycopg.connect(**connection_parameters("tests"), autocommit=True) as connection:
+        connection.execute("ALTER TABLE checkpoint_writes ADD COLUMN later text")
+        try:
+            bench.database.setup()
+            columns = connection.execute("SELECT * FROM remembered_writes").description
+            assert columns is not None and columns[-1].name == "later"
+        finally:
+            connection.execute("ALTER TABLE checkpoint_writes DROP COLUMN later")
+            bench.database.setup()

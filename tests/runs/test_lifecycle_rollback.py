@@ -131,3 +131,21 @@ def test_the_thread_s_graph_is_that_of_the_run_before(tenant: Tenant) -> None:
     cancel(make_run(tenant, thread, graph_id="echo"))
     thread.refresh_from_db()
     assert thread.graph_id == "stress"
+
+
+def test_the_thread_s_graph_is_that_of_a_run_that_came_since(tenant: Tenant) -> None:
+    thread = make_thread(tenant)
+    make_run(tenant, thread, graph_id="echo", status=RunStatus.SUCCESS)
+    running = make_run(tenant, thread, graph_id="echo", status=RunStatus.RUNNING)
+    make_run(tenant, thread, graph_id="stress")
+    cancel(running)
+    end(running, ROLLED_BACK)
+    thread.refresh_from_db()
+    assert thread.graph_id == "stress"
+
+
+def test_to_undo_takes_no_graph(tenant: Tenant) -> None:
+    begun, fresh = make_run(tenant, attempt=1), make_run(tenant)
+    cancel(begun)
+    assert [attempt.run_id for attempt in lifecycle.claim("host", 10, ["other"])] == [begun.run_id]
+    assert [attempt.run_id for attempt in lifecycle.claim("host", 10, ["echo"])] == [fresh.run_id]

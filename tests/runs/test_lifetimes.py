@@ -139,6 +139,9 @@ async def test_what_could_not_be_pruned_now_is_pruned_later(tenant: Tenant, fail
     assert (await in_database(Thread.objects.get)).ttl_minutes == 30
     pool.failure = None
     await tick(pool)
+    assert len(pool.asked) == 1  # Nobody waits behind it for now.
+    await in_database(lambda: Thread.objects.update(expires_at=timezone.now()))
+    await tick(pool)
     assert len(pool.asked) == 2 and (await in_database(Thread.objects.get)).ttl_minutes is None
 
 

@@ -14,6 +14,7 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg import Cursor
 from psycopg.rows import DictRow, TupleRow, dict_row
 
+from runs.engine.storage import postgres_rollback
 from runs.engine.storage.database import (
     DELTAS,
     NULL_TASK_ID,
@@ -54,24 +55,21 @@ _DROP = """
 DELETE FROM checkpoint_writes
 WHERE thread_id = %s AND checkpoint_ns = '' AND checkpoint_id = %s AND task_id = %s AND channel <> %s
 """
-_COPY = (
-    """
+# One statement, so that all three tables are seen at one moment.
+_COPY = """
+WITH copied_checkpoints AS (
     INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
     SELECT %(target)s::text, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
     FROM checkpoints WHERE thread_id = %(source)s ON CONFLICT DO NOTHING
-    """,
-    """
+), copied_blobs AS (
     INSERT INTO checkpoint_blobs (thread_id, checkpoint_ns, channel, version, type, blob)
     SELECT %(target)s::text, checkpoint_ns, channel, version, type, blob
     FROM checkpoint_blobs WHERE thread_id = %(source)s ON CONFLICT DO NOTHING
-    """,
-    """
-    INSERT INTO checkpoint_writes
-        (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
-    SELECT %(target)s::text, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
-    FROM checkpoint_writes WHERE thread_id = %(source)s ON CONFLICT DO NOTHING
-    """,
 )
+INSERT INTO checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+SELECT %(target)s::text, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob
+FROM checkpoint_writes WHERE thread_id = %(source)s ON CONFLICT DO NOTHING
+"""
 _HAS_DELTAS = "SELECT 1 FROM checkpoints WHERE thread_id = %s AND metadata ? %s LIMIT 1"
 # Of a call of a subgraph only what the latest checkpoint of the graph itself began.
 _KEEP_LATEST = (
@@ -112,60 +110,6 @@ FROM checkpoints WHERE thread_id = %s
 _MEASURE = """
 SELECT channel, count(*), COALESCE(sum(octet_length(blob)), 0) FROM {table} WHERE thread_id = %s GROUP BY channel
 """
-# What runs that may still be rolled back found beside the checkpoints of others.
-_REMEMBERED = """
-CREATE TABLE IF NOT EXISTS remembered_checkpoints (
-    thread_id TEXT NOT NULL, run_id TEXT NOT NULL, checkpoint_ns TEXT NOT NULL, checkpoint_id TEXT NOT NULL,
-    PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id)
-);
-DROP TABLE IF EXISTS remembered_writes;
-CREATE TABLE remembered_writes (LIKE checkpoint_writes);
-CREATE INDEX remembered_writes_of ON remembered_writes (thread_id)
-"""
-_IS_REMEMBERED = "SELECT to_regclass('remembered_writes_of')"
-_OF_CHECKPOINT = "thread_id = %(thread)s AND checkpoint_ns = %(namespace)s AND checkpoint_id = %(checkpoint)s"
-_MADE = "metadata ->> 'run_id' = %(run)s"
-# Of another run: what it remembered is of no use any more.
-_FORGET_OTHERS = """
-WITH others AS (
-    DELETE FROM remembered_checkpoints WHERE thread_id = %(thread)s AND run_id <> %(run)s RETURNING 1
-)
-DELETE FROM remembered_writes WHERE thread_id = %(thread)s AND EXISTS (SELECT 1 FROM others)
-"""
-_REMEMBER = f"""
-WITH kept AS (
-    INSERT INTO remembered_checkpoints
-    SELECT %(thread)s, %(run)s, %(namespace)s, %(checkpoint)s
-    WHERE NOT EXISTS (SELECT 1 FROM checkpoints WHERE {_OF_CHECKPOINT} AND {_MADE})
-    ON CONFLICT DO NOTHING RETURNING 1
-)
-INSERT INTO remembered_writes SELECT * FROM checkpoint_writes WHERE {_OF_CHECKPOINT} AND EXISTS (SELECT 1 FROM kept)
-"""
-_ROLL_BACK = (
-    f"""
-    DELETE FROM checkpoint_writes WHERE thread_id = %(thread)s AND (checkpoint_ns, checkpoint_id) IN (
-        SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = %(thread)s AND {_MADE}
-        UNION ALL
-        SELECT checkpoint_ns, checkpoint_id FROM remembered_checkpoints
-        WHERE thread_id = %(thread)s AND run_id = %(run)s
-    )
-    """,
-    f"DELETE FROM checkpoints WHERE thread_id = %(thread)s AND {_MADE}",
-    """
-    INSERT INTO checkpoint_writes SELECT * FROM remembered_writes WHERE thread_id = %(thread)s AND EXISTS (
-        SELECT 1 FROM remembered_checkpoints WHERE thread_id = %(thread)s AND run_id = %(run)s
-    )
-    """,
-    """
-    DELETE FROM checkpoint_blobs WHERE thread_id = %(thread)s AND NOT EXISTS (
-        SELECT 1 FROM checkpoints WHERE checkpoints.thread_id = checkpoint_blobs.thread_id
-        AND checkpoints.checkpoint_ns = checkpoint_blobs.checkpoint_ns
-        AND checkpoint -> 'channel_versions' ->> checkpoint_blobs.channel = checkpoint_blobs.version
-    )
-    """,
-    "DELETE FROM remembered_writes WHERE thread_id = %(thread)s",
-    "DELETE FROM remembered_checkpoints WHERE thread_id = %(thread)s",
-)
 _MADE_BY = {"checkpoint_migrations": PostgresSaver.MIGRATIONS, "store_migrations": PostgresItems.MIGRATIONS}
 _INT64 = range(-(2**63), 2**63)
 
@@ -200,8 +144,7 @@ class PostgresDatabase(Database):
                 time.sleep(0.1)
             PostgresSaver(connection).setup()  # type: ignore[arg-type]  # it makes its own cursors
             PostgresItems(connection, self._index).make()
-            if _value(connection, _IS_REMEMBERED) is None:
-                connection.execute(_REMEMBERED)
+            postgres_rollback.make(connection)
 
     def asks_before(self, writer: Writer) -> bool:
         # A run's first attempt was claimed a moment ago; a later one may have slept before it got here.
@@ -215,7 +158,7 @@ class PostgresDatabase(Database):
 
     def _is_set_up(self, connection: Connection) -> bool:
         made = all(_is_made(connection, table, len(steps)) for table, steps in self._made_by.items())
-        return made and _value(connection, _IS_REMEMBERED) is not None
+        return made and postgres_rollback.is_made(connection)
 
 
 def _is_made(connection: Connection, table: str, steps: int) -> bool:
@@ -331,22 +274,17 @@ class _PostgresSession(Session):
         self._connection.execute(_DROP, [thread_id, checkpoint_id, NULL_TASK_ID, RESUME])
 
     def remember(self, writer: Writer, namespace: str, checkpoint_id: str) -> None:
-        about = {"thread": writer.thread_id, "run": writer.run_id, "namespace": namespace, "checkpoint": checkpoint_id}
-        for statement in (_FORGET_OTHERS, _REMEMBER):
-            self._connection.execute(statement, about)
+        postgres_rollback.remember(self._connection, writer, namespace, checkpoint_id)
 
     def roll_back(self, writer: Writer) -> None:
-        for statement in _ROLL_BACK:
-            self._connection.execute(statement, {"thread": writer.thread_id, "run": writer.run_id})
+        postgres_rollback.roll_back(self._connection, writer)
 
     def drop_fence(self, thread_id: str) -> None:
         # The rows that let somebody write went with the thread.
-        for table in ("remembered_writes", "remembered_checkpoints"):
-            self._connection.execute(f"DELETE FROM {table} WHERE thread_id = %s", [thread_id])
+        postgres_rollback.forget(self._connection, thread_id)
 
     def copy_thread(self, source: str, target: str) -> None:
-        for statement in _COPY:
-            self._connection.execute(statement, {"source": source, "target": target})
+        self._connection.execute(_COPY, {"source": source, "target": target})
 
     def keep_latest(self, thread_id: str) -> None:
         if self._connection.execute(_HAS_DELTAS, [thread_id, DELTAS]).fetchone():

@@ -233,7 +233,7 @@ class FencedSaver(BaseCheckpointSaver[str]):
         writer = self._writer(config)
         self._first.pop(writer.thread_id, None)
         checkpoint: Checkpoint = args[0]
-        self._is_known(writer, config, checkpoint["id"])
+        self._known.setdefault(writer, set()).add(_named(config, checkpoint["id"]))
 
         def put(session: Session) -> RunnableConfig:
             return self._with_serde(session.saver).put(_place(config), *args)
@@ -242,32 +242,24 @@ class FencedSaver(BaseCheckpointSaver[str]):
 
     def _put_writes(self, config: RunnableConfig, *args: Any) -> Future[None]:
         writer = self._writer(config)
-        namespace, checkpoint_id = config["configurable"]["checkpoint_ns"], config["configurable"]["checkpoint_id"]
-        is_known = self._is_known(writer, config, checkpoint_id)
+        place, known = _named(config, config["configurable"]["checkpoint_id"]), self._known.setdefault(writer, set())
+        is_known = not writer.run_id or place in known
 
         def put_writes(session: Session) -> None:
             if not is_known:
-                session.remember(writer, namespace, checkpoint_id)
+                session.remember(writer, *place)
             self._with_serde(session.saver).put_writes(config, *args)
 
-        return self.pen.submit(put_writes, writer=writer)
+        written = self.pen.submit(put_writes, writer=writer)
+        if not is_known:
+            written.add_done_callback(lambda done: None if _failed(done) else known.add(place))
+        return written
 
     def _writer(self, config: RunnableConfig) -> Writer:
         writer = Writer(*(self._bound or config["configurable"][WRITER_KEY]))
         if writer in self._undone:
             raise StaleAttempt
         return writer
-
-    def _is_known(self, writer: Writer, config: RunnableConfig, checkpoint_id: str) -> bool:
-        """Whether a run has made or noted this checkpoint before; from now on it has."""
-        if not writer.run_id:
-            return True
-        known = self._known.setdefault(writer, set())
-        place = (config["configurable"].get("checkpoint_ns", ""), checkpoint_id)
-        if place in known:
-            return True
-        known.add(place)
-        return False
 
     def _with_serde(self, saver: BaseCheckpointSaver[Any]) -> BaseCheckpointSaver[Any]:
         # LangGraph copies this saver to tell it which classes a graph's checkpoints may hold; the store must know too.
@@ -282,6 +274,15 @@ class FencedSaver(BaseCheckpointSaver[str]):
 
     async def _aread(self, work: Callable[[BaseCheckpointSaver[Any]], R]) -> R:
         return await asyncio.wrap_future(self._readers.submit(lambda session: work(self._with_serde(session.saver))))
+
+
+def _named(config: RunnableConfig, checkpoint_id: str) -> tuple[str, str]:
+    """A checkpoint's namespace and id."""
+    return config["configurable"].get("checkpoint_ns", ""), checkpoint_id
+
+
+def _failed(done: Future[Any]) -> bool:
+    return done.cancelled() or done.exception() is not None
 
 
 def _place(config: RunnableConfig) -> RunnableConfig:
