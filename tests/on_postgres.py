@@ -1,4 +1,4 @@
-"""`python -m tests.on_postgres`: the tests that hold for every database, on a real PostgreSQL."""
+"""`python -m tests.on_postgres`: the tests that hold for every database, or those named, on a real PostgreSQL."""
 
 import os
 import subprocess
@@ -17,5 +17,7 @@ FOLDERS = [
 
 if __name__ == "__main__":
     with postgres() as url:
-        command = [sys.executable, "-m", "pytest", "-m", "not one_machine", *FOLDERS, *sys.argv[1:]]
+        named = any(argument.startswith("tests/") for argument in sys.argv[1:])
+        folders = [] if named else FOLDERS
+        command = [sys.executable, "-m", "pytest", "-m", "not one_machine", *folders, *sys.argv[1:]]
         sys.exit(subprocess.run(command, env={**os.environ, "DATABASE_URL": url}, check=False).returncode)
