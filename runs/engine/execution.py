@@ -12,7 +12,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-import orjson
 from langchain_core.runnables import RunnableConfig
 from langgraph.constants import START
 from langgraph.types import Command, Send, StateSnapshot
@@ -20,7 +19,7 @@ from langgraph.types import Command, Send, StateSnapshot
 from runs.engine.caller import RunUser
 from runs.engine.conversation import Conversation
 from runs.engine.emission import INTERRUPT, Emission
-from runs.engine.encode import EventTooLarge, as_text, encode, to_json
+from runs.engine.encode import EventTooLarge, as_text, encode
 from runs.engine.factories import AnyGraph
 from runs.engine.graphs import Registry
 from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
@@ -339,12 +338,10 @@ def command_of(body: dict[str, Any] | None) -> Command[Any] | None:
 def describe(error: BaseException) -> dict[str, str]:
     """An error for its run's readers: its type and what it says, never where it happened."""
     try:
-        message = str(error)[:_MAX_MESSAGE]
+        message = as_text(str(error), _MAX_MESSAGE)
     except Exception:  # the code of others: what says what went wrong may fail too
         message = ""
-    # Every database and client can hold it, whatever the graph had in it.
-    described: dict[str, str] = orjson.loads(to_json({"error": type(error).__name__, "message": message}))
-    return described
+    return {"error": type(error).__name__, "message": message}
 
 
 def _is_stale(error: BaseException | None) -> bool:

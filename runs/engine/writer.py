@@ -184,9 +184,7 @@ class Pen:
         while True:
             try:
                 return write(batch, again=again)
-            except (
-                Exception
-            ) as exc:  # what graphs emit is in it: one of them must not end the thread that writes for all
+            except Exception as exc:  # what graphs emit is in it; one of them must not stop all
                 if isinstance(exc, Error) and is_transient(exc):
                     logger.warning("the log could not be written; trying again: %s", exc)
                     connection.close()

@@ -85,6 +85,7 @@ def lives_through(client: httpx.Client, kind: str, where: str) -> list[str]:
     story.ask("GET", path)
     story.ask("GET", f"{path}/state")
     story.ask("GET", f"{path}/history")
+    story.ask("GET", f"{path}/messages")
     extract = {"odd": "values.odd", "said": "values.messages[-1]", "asked": "interrupts", "why": "error.message"}
     story.ask("POST", "/threads/search", {"ids": [thread_id], "values": {"where": where}, "extract": extract})
     story.ask("POST", "/store/items/search", {"namespace_prefix": ["poison"]})

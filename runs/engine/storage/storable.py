@@ -6,6 +6,8 @@ from typing import Any
 import orjson
 from langgraph.store.base import GetOp, ListNamespacesOp, Op, PutOp, SearchOp
 
+from runs.engine.encode import as_text
+
 
 def storable(op: Op) -> Op:
     """The operation with a value that is JSON: NaN and infinities become null, NUL and lone surrogates U+FFFD.
@@ -50,4 +52,4 @@ def _cleaned(value: Any) -> Any:
 
 
 def _clean(text: str) -> str:
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
+    return as_text(text, len(text))
