@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import orjson
 from langchain_core.messages import BaseMessage, BaseMessageChunk
 
-from runs.engine.encode import encode, message_fields
+from runs.engine.encode import encode, message_fields, to_json
 from runs.engine.writer import Journal
 from runs.records import Record, now_ms
 
@@ -79,7 +78,7 @@ class Emission:
         if "messages" in self.modes:
             if message.id not in self._announced:
                 self._announced.add(message.id)
-                about = b'{%b:{"metadata":%b}}' % (orjson.dumps(message.id or ""), self._encoded(metadata))
+                about = b'{%b:{"metadata":%b}}' % (to_json(message.id or ""), self._encoded(metadata))
                 self._append("messages/metadata", about, namespace)
             kind = "partial" if isinstance(message, BaseMessageChunk) else "complete"
             self._append(f"messages/{kind}", b"[%b]" % data, namespace)

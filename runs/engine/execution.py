@@ -337,7 +337,11 @@ def command_of(body: dict[str, Any] | None) -> Command[Any] | None:
 
 def describe(error: BaseException) -> dict[str, str]:
     """An error for its run's readers: its type and what it says, never where it happened."""
-    return {"error": type(error).__name__, "message": str(error)[:_MAX_MESSAGE]}
+    try:
+        message = as_text(str(error), _MAX_MESSAGE)
+    except Exception:  # the code of others: what says what went wrong may fail too
+        message = ""
+    return {"error": type(error).__name__, "message": message}
 
 
 def _is_stale(error: BaseException | None) -> bool:

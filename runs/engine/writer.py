@@ -184,8 +184,8 @@ class Pen:
         while True:
             try:
                 return write(batch, again=again)
-            except Error as exc:
-                if is_transient(exc):
+            except Exception as exc:  # what graphs emit is in it; one of them must not stop all
+                if isinstance(exc, Error) and is_transient(exc):
                     logger.warning("the log could not be written; trying again: %s", exc)
                     connection.close()
                     time.sleep(_RETRY_SECONDS)

@@ -65,8 +65,11 @@ def _on_thread(tenant: Tenant, thread_id: str, body: RunRequest) -> _Asked:
         raise Invalid(_THREAD_ID, "is not the thread of this address")
     if body.on_completion is not None:
         raise Invalid(("body", "on_completion"), "is an option of stateless runs")
-    create = (body.if_not_exists or settings.DEFAULT_IF_NOT_EXISTS) == "create"
-    return _Asked(_requested(tenant, thread_id, body), thread_id, create=create)
+    return _Asked(_requested(tenant, thread_id, body), thread_id, create=_creates(body))
+
+
+def _creates(body: RunRequest) -> bool:
+    return (body.if_not_exists or settings.DEFAULT_IF_NOT_EXISTS) == "create"
 
 
 def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
@@ -74,7 +77,7 @@ def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
     if named is not None and not is_thread_id(named):
         raise Invalid(_THREAD_ID, "must be a UUID, or 1 to 64 letters, digits, '_' and '-'")
     if named is not None:
-        return _Asked(_requested(tenant, named, body), named)
+        return _Asked(_requested(tenant, named, body), named, create=_creates(body))
     thread_id = str(new_id())
     temporary = (body.on_completion or settings.DEFAULT_ON_COMPLETION) == "delete"
     new = _requested(tenant, thread_id, body, temporary=temporary)

@@ -6,6 +6,11 @@ from typing import Any, TypeVar
 from django.db.models import BooleanField, F, Func, QuerySet
 from django.db.models.sql.compiler import SQLCompiler
 
+from runs.jsons import equal_texts
+
+#: A function that connections to SQLite are given.
+_EQUAL = "RUNS_EQUAL_JSON"
+
 Rows = TypeVar("Rows", bound=QuerySet[Any, Any])
 
 
@@ -41,6 +46,9 @@ class _Holds(Func):
     def as_sqlite(self, compiler: SQLCompiler, connection: Any, **_: Any) -> tuple[str, tuple[Any, ...]]:
         column, params = compiler.compile(self.source_expressions[0])
         test, values = _sqlite_test(self._value)
+        if isinstance(self._value, dict | list):
+            connection.ensure_connection()
+            connection.connection.create_function(_EQUAL, 2, equal_texts, deterministic=True)
         pairs = f"SELECT 1 FROM JSON_EACH({column}) AS pair WHERE pair.key = %s AND {test}"
         return f"EXISTS ({pairs})", (*params, self._key, *values)
 
@@ -54,6 +62,4 @@ def _sqlite_test(value: Any) -> tuple[str, list[Any]]:
         return "pair.type IN ('integer', 'real') AND pair.atom = %s", [value]
     if isinstance(value, str):
         return "pair.type = 'text' AND pair.atom = %s", [value]
-    # As it was written, by Django or by hand.
-    texts = [json.dumps(value, separators=(",", ":"), ensure_ascii=ascii) for ascii in (True, False)]
-    return "pair.type IN ('array', 'object') AND pair.value IN (%s, %s)", texts
+    return f"pair.type IN ('array', 'object') AND {_EQUAL}(pair.value, %s)", [json.dumps(value)]

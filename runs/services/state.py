@@ -101,6 +101,7 @@ def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str,
             thread = get_thread(tenant, thread_id)
             if not thread.graph_id:
                 raise Invalid(("path", "thread_id"), "the thread has not run a graph yet")
+            start = _checkpoint(thread, checkpoint)
             position = lifecycle.reserve_position(place)
     except ThreadBusy:
         raise Conflict("The thread has active runs; its state can not be updated now.") from None
@@ -109,7 +110,7 @@ def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str,
         "update",
         tenant,
         thread,
-        checkpoint=_checkpoint(thread, checkpoint),
+        checkpoint=start,
         values=body.values,
         as_node=body.as_node,
         position=position,

@@ -31,7 +31,7 @@ ODD_IDS = [
     "x" * 65,
     "x" * 10_000,
 ]
-NAMES = ("thread_id", "run_id", "assistant_id")
+NAMES = ("thread_id", "run_id", "assistant_id", "cron_id")
 
 thread_lists = pytest.mark.parametrize("name", ["limit", "offset"])
 

@@ -7,7 +7,7 @@ import pytest
 from tests.api.routes import ROUTES
 from tests.api.rows import fingerprint, ids_of, make_rows
 
-TAKING_BODIES = [route for route in ROUTES if route.method in ("POST", "PUT", "PATCH")]
+TAKING_BODIES = [route for route in ROUTES if route.method in ("POST", "PUT", "PATCH") or route.body is not None]
 
 NOT_JSON = {
     "cut": b'{"metadata": {',

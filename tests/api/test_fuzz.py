@@ -53,7 +53,7 @@ values = st.recursive(
 bodies = st.dictionaries(names, values, max_size=5) | values
 
 BATCH = "runs/batch"
-TAKING_BODIES = [route for route in ROUTES if route.method in ("POST", "PUT", "PATCH")]
+TAKING_BODIES = [route for route in ROUTES if route.method in ("POST", "PUT", "PATCH") or route.body is not None]
 
 
 @pytest.fixture

@@ -217,6 +217,30 @@ def test_a_value_of_metadata_is_found_again(client, what, value):
     assert len(found) == 2
 
 
+@pytest.mark.parametrize("what", ["threads", "assistants"])
+@pytest.mark.parametrize(
+    ("kept", "wanted", "is_found"),
+    [
+        ({"a": 1, "b": [2]}, {"b": [2], "a": 1}, True),
+        ([1, {"a": 1.0}], [1.0, {"a": 1}], True),
+        ([1], [True], False),
+        ([1], [1, 1], False),
+        ({"a": None}, {}, False),
+        ({"a": {"b": 1}}, {"a": {"b": 1, "c": None}}, False),
+        (["é"], ["e\u0301"], False),
+        ([1e300], [1e300], True),
+    ],
+    ids=str,
+)
+def test_objects_and_lists_are_compared_by_what_is_in_them(client, what, kept, wanted, is_found):
+    client.post(
+        f"/{what}",
+        {"graph_id": "echo"} | {"metadata": {"key": kept}} if what == "assistants" else {"metadata": {"key": kept}},
+    )
+    assert len(client.post(f"/{what}/search", {"metadata": {"key": wanted}}).json()) == is_found
+    assert client.post(f"/{what}/count", {"metadata": {"key": wanted}}).json() == is_found
+
+
 def test_a_metadata_key_that_is_absent_is_not_null(client):
     client.post("/threads", {"metadata": {"another": 1}})
     assert client.post("/threads/search", {"metadata": {"key": None}}).json() == []

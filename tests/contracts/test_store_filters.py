@@ -13,7 +13,7 @@ PLACE = ("things",)
 THINGS: dict[str, dict[str, Any]] = {
     "nine": {"n": 9, "name": "nine", "a.b": 1, "even": False, "tags": ["x", "y"]},
     "ten": {"n": 10, "name": "ten", "a": {"b": 1}, "even": True, "tags": ["x"]},
-    "half": {"n": 0.5, "name": "half", "none": None, "deep": {"x": {"y": 1}}},
+    "half": {"n": 0.5, "name": "half", "none": None, "deep": {"x": {"y": 1}}, "pair": {"a": 1, "b": 2}},
     "text": {"n": "10", "name": 'it\'s "odd"', "even": "true", "a-b": 1},
     "big": {"n": 2**53 + 1, "even": 1},
 }
@@ -56,6 +56,10 @@ async def things(saver: FencedSaver) -> ScopedStore:
         ({"tags": {"$ne": ["x"]}}, {"nine", "half", "text", "big"}),
         ({"a": {"b": 1}}, {"ten"}),
         ({"deep": {"x": {"y": 1}}}, {"half"}),
+        ({"deep": {"x": {"y": 1.0}}}, {"half"}),
+        ({"deep": {"x": {"y": True}}}, set()),
+        ({"pair": {"b": 2, "a": 1}}, {"half"}),
+        ({"pair": {"$ne": {"b": 2, "a": 1.0}}}, {"nine", "ten", "text", "big"}),
         ({"a.b": 1}, {"nine"}),
         ({"a-b": 1}, {"text"}),
         ({"n": {"$gt": 0}, "even": False}, {"nine"}),

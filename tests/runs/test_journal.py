@@ -198,6 +198,15 @@ async def test_what_the_database_refuses_harms_its_own_run_only(pen: Pen, run: R
     assert await events(run) == [] and await events(runs[0]) == [(1, "end")]
 
 
+async def test_what_can_not_be_written_down_harms_its_own_run_only(pen: Pen, run: Run, runs: list[Run]) -> None:
+    odd = journal(pen, run)
+    odd.append(record("values", {}, namespace=["a\ud800"]))
+    async with asyncio.timeout(10):
+        finishing = [one.finish(SUCCESS, Tally()) for one in (odd, *(journal(pen, other) for other in runs))]
+        assert await asyncio.gather(*finishing) == [False, *[True] * 5]
+    assert await events(run) == [] and await events(runs[0]) == [(1, "end")]
+
+
 async def test_the_pen_writes_what_was_queued_before_it_ends(run: Run) -> None:
     pen = Pen(asyncio.get_running_loop())
     journaled = journal(pen, run)

@@ -10,6 +10,9 @@ import orjson
 
 Condition = tuple[str, list[Any]]
 
+#: A function that connections to SQLite have: `runs.jsons.equal_texts`.
+SQLITE_EQUAL = "equal_json"
+
 _SIGNS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 OPERATORS = frozenset({"$eq", "$ne", *_SIGNS})
 
@@ -41,7 +44,7 @@ def _sqlite_equal(path: str, value: Any) -> Condition:
         return _sqlite_compared(path, "=", value)
     kind = "object" if isinstance(value, dict) else "array"
     wanted = orjson.dumps(value).decode()
-    return "(json_type(value, ?) = ? AND json_extract(value, ?) = json(?))", [path, kind, path, wanted]
+    return f"(json_type(value, ?) = ? AND {SQLITE_EQUAL}(json_extract(value, ?), ?))", [path, kind, path, wanted]
 
 
 def _sqlite_compared(path: str, sign: str, value: Any) -> Condition:

@@ -1,7 +1,7 @@
 """Checkpoints of many machines: LangGraph's tables beside the site's own, so that a run's row says who may write."""
 
+import json
 import logging
-import math
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +13,7 @@ from langgraph.checkpoint.base import ChannelVersions, Checkpoint, CheckpointMet
 from langgraph.checkpoint.postgres import PostgresSaver
 from psycopg import Cursor
 from psycopg.rows import DictRow, TupleRow, dict_row
+from psycopg.types.json import set_json_loads
 
 from runs.engine.storage import postgres_rollback
 from runs.engine.storage.database import (
@@ -112,6 +113,8 @@ SELECT channel, count(*), COALESCE(sum(octet_length(blob)), 0) FROM {table} WHER
 """
 _MADE_BY = {"checkpoint_migrations": PostgresSaver.MIGRATIONS, "store_migrations": PostgresItems.MIGRATIONS}
 _INT64 = range(-(2**63), 2**63)
+#: From here on floats are written without a fraction.
+_WHOLE = 1e16
 
 Connection = psycopg.Connection[TupleRow]
 
@@ -154,7 +157,9 @@ class PostgresDatabase(Database):
         return _PostgresSession(self._connection("checkpoints"), self._index)
 
     def _connection(self, purpose: str) -> Connection:
-        return psycopg.connect(**connection_parameters(purpose), autocommit=True)
+        connection = psycopg.connect(**connection_parameters(purpose), autocommit=True)
+        set_json_loads(_loads, connection)
+        return connection
 
     def _is_set_up(self, connection: Connection) -> bool:
         made = all(_is_made(connection, table, len(steps)) for table, steps in self._made_by.items())
@@ -220,7 +225,8 @@ def _is_json(value: Any) -> bool:
     if isinstance(value, str):
         return ("\0" not in value and value.isascii()) or _is_text(value)
     if isinstance(value, float):
-        return math.isfinite(value)
+        # Larger ones come back as integers.
+        return abs(value) < _WHOLE
     return not isinstance(value, int) or value in _INT64
 
 
@@ -229,6 +235,16 @@ def _is_text(value: str) -> bool:
         return b"\0" not in value.encode()
     except UnicodeEncodeError:
         return False
+
+
+def _loads(text: str | bytes) -> Any:
+    """JSON as the database tells it: 1e300 in digits, which is no integer for anybody else."""
+    return json.loads(text, parse_int=_number)
+
+
+def _number(digits: str) -> int | float:
+    value = int(digits)
+    return value if value in _INT64 else float(digits)
 
 
 def _cursor(connection: Any) -> Cursor[DictRow]:

@@ -2,16 +2,23 @@
 
 import contextlib
 import fcntl
+import json
 import sqlite3
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import CheckpointTuple
 from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.checkpoint.sqlite.utils import search_where
 
 from runs.engine.storage.database import DELTAS, NULL_TASK_ID, RESUME, Database, Place, Session, Unprunable, Usage
 from runs.engine.storage.fence import StaleAttempt, Writer
+from runs.engine.storage.filters import SQLITE_EQUAL
 from runs.engine.storage.sqlite_items import Connection, SqliteItems
+from runs.jsons import contains, equal_texts
 from runs.langgraph_json import IndexSpec
 
 _BUSY_SECONDS = 20
@@ -89,6 +96,9 @@ CREATE TABLE IF NOT EXISTS remembered (
 """
 _REMEMBERED_WRITES = "CREATE TABLE IF NOT EXISTS remembered_writes AS SELECT * FROM writes WHERE FALSE"
 _REMEMBERED_INDEX = "CREATE INDEX IF NOT EXISTS remembered_writes_of ON remembered_writes (thread_id)"
+_PLACES = (
+    "SELECT thread_id, checkpoint_ns, checkpoint_id, metadata FROM checkpoints {where} ORDER BY checkpoint_id DESC"
+)
 _OF_CHECKPOINT = "thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?"
 _MADE = "json_extract(CAST(metadata AS TEXT), '$.run_id') = ?"
 
@@ -129,6 +139,7 @@ class SqliteDatabase(Database):
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, factory=Connection
         )
+        connection.create_function(SQLITE_EQUAL, 2, equal_texts, deterministic=True)
         connection.execute("PRAGMA synchronous=NORMAL")
         # An item's vectors go with it.
         connection.execute("PRAGMA foreign_keys=ON")
@@ -150,12 +161,33 @@ def _columns(connection: sqlite3.Connection, table: str) -> list[str]:
 
 
 class _Saver(SqliteSaver):
-    """LangGraph's, in the transaction of whoever calls it."""
+    """LangGraph's, in the transaction of whoever calls it.
+
+    By itself it would take a period in a key of metadata for a path, and fail on some.
+    """
 
     @contextmanager
     def cursor(self, transaction: bool = True) -> Iterator[sqlite3.Cursor]:
         with closing(self.conn.cursor()) as cursor:
             yield cursor
+
+    def list(
+        self,
+        config: RunnableConfig | None,
+        *,
+        filter: dict[str, Any] | None = None,
+        before: RunnableConfig | None = None,
+        limit: int | None = None,
+    ) -> Iterator[CheckpointTuple]:
+        if not filter:
+            yield from super().list(config, before=before, limit=limit)
+            return
+        where, params = search_where(config, None, before)
+        rows = self.conn.execute(_PLACES.format(where=where), params).fetchall()
+        places = [place for *place, metadata in rows if contains(json.loads(metadata or b"{}"), filter)]
+        for thread_id, namespace, checkpoint_id in places[:limit]:
+            place = {"thread_id": thread_id, "checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
+            yield from super().list({"configurable": place})
 
 
 class _SqliteSession(Session):

@@ -31,6 +31,7 @@ from runs.engine.storage.filters import with_operators
 from runs.engine.storage.index import Index, Vectors
 from runs.engine.storage.pen import CheckpointPen
 from runs.engine.storage.readers import Readers
+from runs.engine.storage.storable import storable
 
 Namespace = tuple[str, ...]
 
@@ -100,7 +101,7 @@ class ScopedStore(BaseStore):
         return await asyncio.wrap_future(self._submit(ops, await self._index.avectors(ops) if self._index else {}))
 
     def _allowed(self, ops: Iterable[Op]) -> list[Op]:
-        ops = [*ops]
+        ops = [storable(op) for op in ops]
         if not self._writes and any(isinstance(op, PutOp) for op in ops):
             raise ReadOnly
         return ops
