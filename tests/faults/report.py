@@ -28,6 +28,8 @@ def report(outcome: Outcome) -> str:
         f"{sum(len(reading.frames) for reading in evidence.readings)} by {len(evidence.readings)} readings "
         f"over {sum(reading.connections for reading in evidence.readings)} connections",
         f"checkpoints  {len(evidence.dump.checkpoints)}; steps begun {len(evidence.ledger)}",
+        f"rolled back  {sum(run.rolled_back for run in runs)}; {len({run.key for run in runs if run.key})} keys",
+        "webhooks     " + _counts(Counter(news.answer for news in evidence.news)),
         f"recovery     {_spread(seconds)}",
     ]
     if evidence.connections:
