@@ -104,7 +104,7 @@ class User:
         answers = await asyncio.gather(*map(send, pauses))
         for run_id in sorted({answer.run_id for answer in answers if answer.ok}):
             self._created(thread_id, run_id)
-        if self._chance.random() < 0.2:
+        if self._chance.random() < 0.3:
             other = {**body, "durability": "exit"}
             await self._client.insist("create_other", "POST", path, other, thread_id=thread_id, key=key)
 
