@@ -2,10 +2,10 @@
 
 Exits with 1 when an invariant was violated; what happened is kept then, and the report says where.
 
-`shapes` are the systems, started by their public commands. `load`, `plans` and `clients` use them, `hook` is told of the
-ends of runs, `nemesis` breaks them, and `history` keeps what all did; `scenarios` do something special instead. `rig` is
-the order of it all. When the system has come to rest, `dump` reads what it left, and `checks` compare it with the
-history: pure functions of `evidence`.
+`shapes` are the systems, started by their public commands. `load`, `plans` and `clients` use them, `hook` is told of
+the ends of runs, `nemesis` breaks them, and `history` keeps what all did; `scenarios` do something special instead.
+`rig` is the order of it all. When the system has come to rest, `dump` reads what it left, and `checks` compare it with
+the history: pure functions of `evidence`.
 """
 
 import asyncio
