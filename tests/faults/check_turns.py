@@ -32,6 +32,17 @@ def graphs_take_turns(evidence: Evidence) -> Found:
                     yield f"run {run.run_id} began the steps {steps} when a later run of its thread had begun"
 
 
+def ended_runs_begin_nothing(evidence: Evidence) -> Found:
+    """No run begins steps after its end; the one it was about to begin may slip through."""
+    for run_id, lines in evidence.lines_by_run().items():
+        run = evidence.dump.runs.get(run_id)
+        late = [line for line in lines if run and run.ended_at and line["time"] > run.ended_at]
+        for attempt in {line["attempt"] for line in late}:
+            steps = [line["step"] for line in late if line["attempt"] == attempt]
+            if len(steps) > 1:
+                yield f"run {run_id} began the steps {steps} when it had ended"
+
+
 def turns_follow_requests(evidence: Evidence) -> Found:
     """A run that was asked for when another one had been accepted comes after it."""
     asked, accepted = _request_times(evidence)

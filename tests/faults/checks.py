@@ -22,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     check_runs.checkpoints_are_one_line,
     check_turns.active_runs_do_not_overlap,
     check_turns.graphs_take_turns,
+    check_turns.ended_runs_begin_nothing,
     check_turns.turns_follow_requests,
     check_turns.strategies_are_kept,
     check_turns.cancels_were_asked_for,
