@@ -160,6 +160,16 @@ class User:
             await asyncio.sleep(self._chance.uniform(0, 0.5))
             await self._cancel(thread_id, run_id, self._chance.choice(["interrupt", "rollback"]))
 
+    async def cancel_near_the_end(self) -> None:
+        """Short runs that end by themselves at about the time when they are cancelled."""
+        thread_id = await self._some_thread()
+        for _ in range(3):
+            delay = round(self._chance.uniform(0.05, 0.3), 3)
+            run_id = await self._create(thread_id, input={"ledger": str(self._common.ledger), "delay": delay})
+            await asyncio.sleep(delay + self._chance.uniform(0, 0.1))
+            if run_id:
+                await self._cancel(thread_id, run_id, self._chance.choice(["interrupt", "rollback", "rollback"]))
+
     async def answer_a_question(self) -> None:
         """A run that stops at an interrupt, and one that goes on from there; nobody else uses the thread."""
         thread_id = await self._new_thread()
@@ -258,6 +268,7 @@ _WEIGHTS: dict[Callable[[User], Awaitable[None]], int] = {
     User.wait: 3,
     User.join: 4,
     User.cancel: 3,
+    User.cancel_near_the_end: 2,
     User.crowd: 5,
     User.send_twice: 3,
     User.batch: 1,
