@@ -34,7 +34,7 @@ def report(outcome: Outcome) -> str:
     ]
     if evidence.connections:
         lines.append(f"connections  at most {evidence.connections} to PostgreSQL")
-    lines.append(f"violations   {len(outcome.violations)}")
+    lines.append("violations   " + _counts(Counter(violation.check for violation in outcome.violations)))
     lines += [f"  {violation}" for violation in outcome.violations[:_MOST_SHOWN]]
     if outcome.violations:
         lines.append(f"  everything is kept in {outcome.folder}")
