@@ -1,8 +1,7 @@
 """What clients do: random operations from a seed, all on the stress graph."""
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,8 +45,9 @@ class Common:
 class User:
     """One client, the threads that only it writes to, and those that it shares with all others."""
 
-    def __init__(self, client: Client, common: Common) -> None:
+    def __init__(self, client: Client, common: Common, weights: "Mapping[Act, int]") -> None:
         self._client = client
+        self._weights = weights
         self._common = common
         self._chance = client.chance
         self._plans = Plans(client.chance, str(common.ledger), common.hook.url)
@@ -58,7 +58,7 @@ class User:
     async def work(self) -> None:
         """Do one thing after the other until it is over; then leave no run behind that nobody waits for."""
         while not self._common.over.is_set():
-            await self._chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0](self)
+            await self._chance.choices(list(self._weights), list(self._weights.values()))[0](self)
             await asyncio.sleep(self._chance.uniform(0, 0.3))
         for thread_id, run_id in self._open:
             await self._client.insist(
@@ -259,30 +259,5 @@ class User:
         return await self._create(thread_id, input=None, command={"resume": answer})
 
 
-_WEIGHTS: dict[Callable[[User], Awaitable[None]], int] = {
-    User.start_in_background: 4,
-    User.queue_several: 3,
-    User.interrupt_with_another: 1,
-    User.stream: 6,
-    User.watch: 4,
-    User.wait: 3,
-    User.join: 4,
-    User.cancel: 3,
-    User.cancel_near_the_end: 2,
-    User.crowd: 5,
-    User.send_twice: 3,
-    User.batch: 1,
-    User.answer_a_question: 2,
-    User.take_an_answer_back: 2,
-    User.look: 3,
-    User.delete_a_thread: 1,
-}
-
-
-def users(url: str, key: str, common: Common, chance: random.Random, count: int) -> list[tuple[Client, User]]:
-    """So many users, each with random numbers of its own that follow from `chance`."""
-    found = []
-    for number in range(count):
-        client = Client(f"client {number}", url, key, common.history, random.Random(chance.getrandbits(64)))
-        found.append((client, User(client, common)))
-    return found
+#: Something that a user does.
+Act = Callable[[User], Awaitable[None]]

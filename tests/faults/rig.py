@@ -14,10 +14,11 @@ from tests.e2e.ledger import Ledger
 from tests.faults import shapes
 from tests.faults.checks import Violation, check
 from tests.faults.clients import Client
+from tests.faults.crew import CONTEST, EVERYTHING, users
 from tests.faults.evidence import Evidence
 from tests.faults.history import Frame, History, Sample
 from tests.faults.hook import ANSWERS, Hook
-from tests.faults.load import Common, users
+from tests.faults.load import Common
 from tests.faults.nemesis import Nemesis
 from tests.faults.shapes import Cluster, OneMachine, System, webhook_secret
 from tests.receiver import receiving
@@ -45,6 +46,8 @@ class Trial:
     #: End when so many runs were created, instead.
     runs: int | None = None
     clients: int = 6
+    #: Whether clients do nothing but end, undo and repeat what they and others have begun.
+    contest: bool = False
     faults: tuple[str, ...] = FAULTS
     #: Seconds between two faults, at least and at most.
     pauses: tuple[float, float] = (1.0, 4.0)
@@ -126,7 +129,8 @@ async def _storm(trial: Trial, system: System, history: History, common: Common,
     common.hook.secret = await asyncio.to_thread(webhook_secret, system)
     chance = random.Random(trial.seed)
     nemesis = Nemesis(system, history, random.Random(chance.getrandbits(64)), trial.pauses)
-    crew = users(system.url, system.key, common, chance, trial.clients)
+    weights = CONTEST if trial.contest else EVERYTHING
+    crew = users(system.url, system.key, common, chance, trial.clients, weights)
     breaking = asyncio.create_task(nemesis.work(list(trial.faults), common.over))
     working = [asyncio.create_task(user.work()) for _, user in crew]
     try:
