@@ -25,9 +25,9 @@ def rolled_back_runs_leave_nothing(evidence: Evidence) -> Found:
     for row in evidence.dump.checkpoints:
         if row.run_id in gone:
             yield f"run {row.run_id} was rolled back and has the checkpoint {row.checkpoint_id} in {row.thread_id}"
-    for run_id in evidence.dump.messages:
-        if run_id in gone:
-            yield f"run {run_id} was rolled back and has a message"
+    for message in evidence.dump.messages:
+        if message.run_id in gone:
+            yield f"run {message.run_id} was rolled back and has the message {message.message_id}"
 
 
 def checkpoints_build_on_others(evidence: Evidence) -> Found:
@@ -81,6 +81,18 @@ def _expected(runs: list[RunRow]) -> dict[str, Any] | None:
 def _message_ids(values: dict[str, Any]) -> list[str]:
     messages = values.get("messages") or []
     return [message["id"] if isinstance(message, dict) else message.id for message in messages]
+
+
+def messages_are_those_of_the_state(evidence: Evidence) -> Found:
+    """Each message of a thread's state has a row, and each row of a run that ended well is in the state."""
+    for thread_id, state in evidence.dump.states.items():
+        held = set(_message_ids(state.values))
+        rows = [row for row in evidence.dump.messages if row.thread_id == thread_id]
+        if lost := held - {row.message_id for row in rows}:
+            yield f"thread {thread_id} has messages without a row: {sorted(lost)}"
+        well = {run.run_id for run in evidence.dump.runs.values() if run.status == "success"}
+        if extra := {row.message_id for row in rows if row.run_id in well} - held:
+            yield f"thread {thread_id} has rows of messages that are not in its state: {sorted(extra)}"
 
 
 def answers_are_those_that_stayed(evidence: Evidence) -> Found:

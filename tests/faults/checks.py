@@ -30,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     check_rollbacks.rolled_back_runs_leave_nothing,
     check_rollbacks.checkpoints_build_on_others,
     check_rollbacks.threads_are_as_their_runs_left_them,
+    check_rollbacks.messages_are_those_of_the_state,
     check_rollbacks.answers_are_those_that_stayed,
     check_keys.keys_make_their_runs_once,
     check_keys.answers_to_a_key_agree,

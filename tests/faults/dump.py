@@ -20,7 +20,17 @@ from langgraph.checkpoint.postgres import PostgresSaver
 from langgraph.checkpoint.sqlite import SqliteSaver
 
 from runs.records import Chunk, decompress, unpack
-from tests.faults.evidence import CheckpointRow, ChunkRow, DeliveryRow, Dump, Event, RunRow, StateRow, ThreadRow
+from tests.faults.evidence import (
+    CheckpointRow,
+    ChunkRow,
+    DeliveryRow,
+    Dump,
+    Event,
+    MessageRow,
+    RunRow,
+    StateRow,
+    ThreadRow,
+)
 
 _THREADS = 'SELECT thread_id, status, last_seq, "values", interrupts FROM runs_thread'
 _RUNS = """
@@ -34,7 +44,7 @@ SELECT thread_id, checkpoint_id, parent_checkpoint_id, metadata FROM checkpoints
 WHERE checkpoint_ns = '' ORDER BY checkpoint_id
 """
 _DELIVERIES = "SELECT delivery_id, run_id, status FROM runs_delivery"
-_MESSAGES = "SELECT run_id FROM runs_message"
+_MESSAGES = "SELECT run_id, thread_id, message_id FROM runs_message"
 #: Events whose data the checks read.
 _TELLING = frozenset({"metadata", "end", "error", "cancel"})
 #: Where LangGraph's messages name the attempt they come from.
@@ -74,7 +84,7 @@ def _dump(rows: Query, checkpoints: Query, saver: BaseCheckpointSaver[Any]) -> D
     states = [_state(saver, thread_id) for thread_id in found.threads]
     found.states = {state.thread_id: state for state in states if state}
     found.deliveries = [DeliveryRow(str(pk), _id(run_id), status) for pk, run_id, status in rows(_DELIVERIES)]
-    found.messages = [_id(run_id) for (run_id,) in rows(_MESSAGES)]
+    found.messages = [MessageRow(_id(run_id), *row) for run_id, *row in rows(_MESSAGES)]
     return found
 
 

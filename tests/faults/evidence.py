@@ -110,6 +110,13 @@ class DeliveryRow:
     status: str
 
 
+@dataclass(frozen=True)
+class MessageRow:
+    run_id: str
+    thread_id: str
+    message_id: str
+
+
 @dataclass
 class Dump:
     """What is in the databases when everything has stopped."""
@@ -120,8 +127,7 @@ class Dump:
     checkpoints: list[CheckpointRow] = field(default_factory=list)
     states: dict[str, StateRow] = field(default_factory=dict)
     deliveries: list[DeliveryRow] = field(default_factory=list)
-    #: The run of each message.
-    messages: list[str] = field(default_factory=list)
+    messages: list[MessageRow] = field(default_factory=list)
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 
 from tests.faults.check_service import recoveries
 from tests.faults.checks import CHECKS, check
-from tests.faults.evidence import CheckpointRow, ChunkRow, DeliveryRow, Evidence, StateRow, ThreadRow
+from tests.faults.evidence import CheckpointRow, ChunkRow, DeliveryRow, Evidence, MessageRow, StateRow, ThreadRow
 from tests.faults.forging import (
     EVENTS,
     FIRST,
@@ -109,7 +109,7 @@ FORGERIES: list[tuple[str, str, Forge]] = [
         "a checkpoint",
         lambda e: e.dump.checkpoints.append(CheckpointRow(THREAD, "c9", "c8", THIRD, 1, "input")),
     ),
-    ("rolled_back_runs_leave_nothing", "a message", lambda e: e.dump.messages.extend([SECOND, THIRD])),
+    ("rolled_back_runs_leave_nothing", "a message", lambda e: e.dump.messages.append(MessageRow(THIRD, THREAD, "m2"))),
     (
         "checkpoints_build_on_others",
         "on what was taken back",
@@ -131,6 +131,12 @@ FORGERIES: list[tuple[str, str, Forge]] = [
         lambda e: set_pending(e, "__interrupt__", "__resume__"),
     ),
     ("threads_are_as_their_runs_left_them", "no question", lambda e: set_pending(e)),
+    ("messages_are_those_of_the_state", "one without a row", lambda e: e.dump.messages.clear()),
+    (
+        "messages_are_those_of_the_state",
+        "one too many",
+        lambda e: e.dump.messages.append(MessageRow(FIRST, THREAD, "m2")),
+    ),
     ("answers_are_those_that_stayed", "one that did not", answer_in_vain),
     ("keys_make_their_runs_once", "two", lambda e: add_run(e, "run-4", position=4)),
     ("answers_to_a_key_agree", "two", lambda e: add_op(e, run_id=THIRD, key="key")),
