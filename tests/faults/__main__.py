@@ -2,9 +2,10 @@
 
 Exits with 1 when an invariant was violated; what happened is kept then, and the report says where.
 
-`shapes` are the systems, started by their public commands. `load` and `clients` use them, `nemesis` breaks them, and
-`history` keeps what both did; `scenarios` do something special instead. `rig` is the order of it all. When the system
-has come to rest, `dump` reads what it left, and `checks` compare it with the history: pure functions of `evidence`.
+`shapes` are the systems, started by their public commands. `crew`, `load`, `plans` and `clients` use them, `hook` is
+told of the ends of runs, `nemesis` breaks them, and `history` keeps what all did; `scenarios` do something special
+instead. `rig` is the order of it all. When the system has come to rest, `dump` reads what it left, and `checks` compare
+it with the history: pure functions of `evidence`.
 """
 
 import asyncio
@@ -39,6 +40,7 @@ def _is_bad(shape: str, scenario: str, options: Namespace) -> bool:
         seconds=options.seconds,
         runs=options.runs,
         clients=options.clients,
+        contest=options.contest,
         faults=tuple(options.faults.split(",")),
         pauses=(options.pause / 4, options.pause),
     )
@@ -65,6 +67,7 @@ def _options() -> Namespace:
     parser.add_argument("--seconds", type=float, default=60, help="for how long operations begin")
     parser.add_argument("--runs", type=int, help="end after so many runs instead")
     parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument("--contest", action="store_true", help="clients only end, undo and repeat what was begun")
     parser.add_argument("--faults", default=",".join(FAULTS), help="groups: %(default)s")
     parser.add_argument("--pause", type=float, default=4, help="seconds between two faults, at most")
     parser.add_argument("--keep", action="store_true", help="keep logs and data when all is well, too")

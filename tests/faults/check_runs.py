@@ -3,14 +3,15 @@
 from typing import Any
 
 from tests.faults.evidence import TERMINAL, Event, Evidence, Found, RunRow
-from tests.faults.stories import expected_status, expected_steps, held_steps
+from tests.faults.stories import asks, expected_status, expected_steps, held_steps
 
 
 def accepted_runs_exist(evidence: Evidence) -> Found:
     for op in evidence.ops:
-        accepted = op.run_id and 200 <= op.status < 300 and op.thread_id not in evidence.deleted
-        if accepted and op.run_id not in evidence.dump.runs:
-            yield f"run {op.run_id} was accepted ({op.kind}, operation {op.number}) and is not there"
+        accepted = [*op.made, op.run_id] if 200 <= op.status < 300 and op.thread_id not in evidence.deleted else []
+        for run_id in accepted:
+            if run_id and run_id not in evidence.dump.runs:
+                yield f"run {run_id} was accepted ({op.kind}, operation {op.number}) and is not there"
 
 
 def runs_end(evidence: Evidence) -> Found:
@@ -50,10 +51,10 @@ def one_run_at_a_time(evidence: Evidence) -> Found:
 
 
 def accepted_cancels_count(evidence: Evidence) -> Found:
-    """A 2xx means that the run is, or will be, interrupted."""
+    """A 2xx means that the run is, or will be, interrupted or rolled back, as who came first has asked."""
     for op in evidence.ops:
         run = evidence.dump.runs.get(op.run_id)
-        if op.kind == "cancel" and op.result == "ok" and run and run.status != "interrupted":
+        if op.kind == "cancel" and op.result == "ok" and run and not (run.status == "interrupted" or run.rolled_back):
             yield f"run {op.run_id} is {run.status}; its cancel, operation {op.number}, was answered {op.status}"
 
 
@@ -67,16 +68,17 @@ def threads_agree_with_their_runs(evidence: Evidence) -> Found:
 
 
 def _thread_status(runs: list[RunRow], events: list[Event]) -> str:
-    """`busy` while a run is active, else what the run left behind that ended last."""
+    """`busy` while a run is active, else what the run left behind that ended last and was not rolled back."""
     if any(run.status not in TERMINAL for run in runs):
         return "busy"
     by_id = {run.run_id: run for run in runs}
-    last = [by_id[event.run_id] for event in events if event.method == "end" and event.run_id in by_id][-1:]
-    if not last:
+    ended = [by_id[event.run_id] for event in events if event.method == "end" and event.run_id in by_id]
+    left = [run for run in ended if not run.rolled_back]
+    if not left:
         return "idle"
-    run = last[0]
+    run = left[-1]
     if run.status == "success":
-        return "interrupted" if run.plan and "interrupt_at" in run.plan else "idle"
+        return "interrupted" if asks(run) else "idle"
     return "interrupted" if run.status == "interrupted" else "error"
 
 

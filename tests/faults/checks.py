@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.faults import check_runs, check_service, check_streams
+from tests.faults import check_keys, check_news, check_rollbacks, check_runs, check_service, check_streams, check_turns
 from tests.faults.evidence import Evidence, Found
 
 Check = Callable[[Evidence], Found]
@@ -20,6 +20,27 @@ CHECKS: tuple[Check, ...] = (
     check_runs.attempts_do_not_overlap,
     check_runs.successful_runs_did_every_step,
     check_runs.checkpoints_are_one_line,
+    check_turns.active_runs_do_not_overlap,
+    check_turns.graphs_take_turns,
+    check_turns.ended_runs_begin_nothing,
+    check_turns.turns_follow_requests,
+    check_turns.strategies_are_kept,
+    check_turns.cancels_were_asked_for,
+    check_rollbacks.rolled_back_runs_say_so,
+    check_rollbacks.rolled_back_runs_leave_nothing,
+    check_rollbacks.checkpoints_build_on_others,
+    check_rollbacks.threads_are_as_their_runs_left_them,
+    check_rollbacks.messages_are_those_of_the_state,
+    check_rollbacks.answers_are_those_that_stayed,
+    check_keys.keys_make_their_runs_once,
+    check_keys.answers_to_a_key_agree,
+    check_keys.keys_stand_for_one_request,
+    check_keys.batches_are_whole,
+    check_news.ends_are_told,
+    check_news.news_of_a_run_are_one_message,
+    check_news.news_are_signed,
+    check_news.news_are_true,
+    check_news.nobody_is_told_unasked,
     check_streams.event_numbers_are_dense,
     check_streams.runs_have_one_end,
     check_streams.ends_tell_the_status,

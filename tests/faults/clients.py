@@ -50,13 +50,24 @@ class Client:
         await self._http.aclose()
 
     async def ask(
-        self, kind: str, method: str, path: str, body: Any = None, *, thread_id: str = "", run_id: str = ""
+        self,
+        kind: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        thread_id: str = "",
+        run_id: str = "",
+        key: str = "",
+        action: str = "",
     ) -> Answer:
-        """One request and its whole answer."""
+        """One request and its whole answer. `key` goes with it; `action` is what a cancellation asks for."""
         op = self._history.invoke(self.name, kind, thread_id, run_id)
+        op.key, op.action = key, action
+        headers = {"Idempotency-Key": key} if key else {}
         status = 0
         try:
-            async with self._http.stream(method, path, json=body) as response:
+            async with self._http.stream(method, path, json=body, headers=headers) as response:
                 _note_run(op, response)
                 # From here on the run is accepted, whatever becomes of the rest of the answer.
                 op.status = status = response.status_code
@@ -64,16 +75,17 @@ class Client:
         except httpx.TransportError as exc:
             self._history.lost(op, exc)
             return Answer(0, None, op.run_id if status else "")
+        answer = Answer(status, _json(response), op.run_id)
+        if kind == "batch" and answer.ok:
+            op.made = [run["run_id"] for run in answer.body]
         self._history.answered(op, status, note=_note(response), retry_after="retry-after" in response.headers)
         await self._pause_if_told(response)
-        return Answer(status, _json(response), op.run_id)
+        return answer
 
-    async def insist(
-        self, kind: str, method: str, path: str, body: Any = None, *, thread_id: str = "", run_id: str = ""
-    ) -> Answer:
-        """A request that may be repeated, until there is an answer that is final."""
+    async def insist(self, kind: str, method: str, path: str, body: Any = None, **about: str) -> Answer:
+        """A request that may be repeated, until there is an answer that is final. `about`: as for `ask`."""
         while True:
-            answer = await self.ask(kind, method, path, body, thread_id=thread_id, run_id=run_id)
+            answer = await self.ask(kind, method, path, body, **about)
             if answer.status and answer.status < 500:
                 return answer
             await asyncio.sleep(_PAUSE)

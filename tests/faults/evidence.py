@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.faults.history import Fault, Frame, Op, Reading, Sample
+from tests.faults.history import Fault, Frame, News, Op, Reading, Sample
 
 #: What a check yields: a sentence for each violation.
 Found = Iterator[str]
@@ -26,6 +26,23 @@ class RunRow:
     #: The plan of the stress graph; None for a run that answers an interrupt.
     plan: dict[str, Any] | None = field(default_factory=dict)
     durability: str = "async"
+    #: When its last attempt began; 0 when none did.
+    started_at: float = 0.0
+    strategy: str = "enqueue"
+    #: The thread's last event when it was created.
+    after_seq: int = 0
+    #: What a run that answers an interrupt says.
+    answer: str | None = None
+    #: Whether somebody is to be told of its end.
+    has_webhook: bool = False
+    #: The Idempotency-Key that it came with, and its place among the runs of that request.
+    key: str = ""
+    part: int = 0
+    parts: int = 1
+
+    @property
+    def rolled_back(self) -> bool:
+        return self.cancel_action == "rollback" and self.status in TERMINAL
 
 
 @dataclass(frozen=True)
@@ -70,6 +87,34 @@ class ThreadRow:
     thread_id: str
     status: str
     last_seq: int
+    #: As its row has them: JSON.
+    values: dict[str, Any] = field(default_factory=dict)
+    interrupts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StateRow:
+    """What the latest checkpoint of a thread holds, read with LangGraph's own saver."""
+
+    thread_id: str
+    run_id: str
+    values: dict[str, Any]
+    #: What was written beside it, by channel.
+    pending: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class DeliveryRow:
+    delivery_id: str
+    run_id: str
+    status: str
+
+
+@dataclass(frozen=True)
+class MessageRow:
+    run_id: str
+    thread_id: str
+    message_id: str
 
 
 @dataclass
@@ -80,6 +125,9 @@ class Dump:
     runs: dict[str, RunRow] = field(default_factory=dict)
     chunks: list[ChunkRow] = field(default_factory=list)
     checkpoints: list[CheckpointRow] = field(default_factory=list)
+    states: dict[str, StateRow] = field(default_factory=dict)
+    deliveries: list[DeliveryRow] = field(default_factory=list)
+    messages: list[MessageRow] = field(default_factory=list)
 
 
 @dataclass
@@ -88,6 +136,8 @@ class Evidence:
     readings: list[Reading] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
+    #: What the receiver of webhooks got, in order.
+    news: list[News] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
     #: Lines of the ledger, in the order in which they were written.
     ledger: list[dict[str, Any]] = field(default_factory=list)

@@ -30,6 +30,12 @@ class Op:
     run_id: str = ""
     #: Whether the answer said when to come back.
     retry_after: bool = False
+    #: The Idempotency-Key that it came with.
+    key: str = ""
+    #: Of a cancellation: what is to become of what the run did.
+    action: str = ""
+    #: Of a request for several runs: what the answer names.
+    made: list[str] = field(default_factory=list)
     #: What may help a person: the body of a refusal, the error of a connection.
     note: str = ""
 
@@ -82,6 +88,21 @@ class Sample:
     runs: dict[str, str]
 
 
+@dataclass(frozen=True)
+class News:
+    """One message to the receiver of webhooks, and what it answered: "accept" is 200."""
+
+    time: float
+    message_id: str
+    #: Whether the library of Standard Webhooks took its signature for good.
+    signed: bool
+    body: bytes
+    run_id: str
+    thread_id: str
+    status: str
+    answer: str
+
+
 class History:
     """Everything that was seen, in order; operations are also written to a file as they end."""
 
@@ -90,6 +111,7 @@ class History:
         self.readings: list[Reading] = []
         self.faults: list[Fault] = []
         self.samples: list[Sample] = []
+        self.news: list[News] = []
         #: Threads that a client deleted, or tried to.
         self.deleted: set[str] = set()
         self._numbers = itertools.count(1)
@@ -118,6 +140,13 @@ class History:
     def mended(self, fault: Fault) -> None:
         fault.end = time.time()
         self.note({"fault": asdict(fault)})
+
+    def told(self, news: News) -> None:
+        """A message came to the receiver of webhooks."""
+        self.news.append(news)
+        about = asdict(news)
+        del about["body"]
+        self.note({"news": about})
 
     def note(self, what: Any) -> None:
         self._file.write(json.dumps(what) + "\n")

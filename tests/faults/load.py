@@ -1,24 +1,20 @@
 """What clients do: random operations from a seed, all on the stress graph."""
 
 import asyncio
-import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.faults.clients import Client
+from tests.faults.clients import Answer, Client
 from tests.faults.history import History
+from tests.faults.hook import Hook
+from tests.faults.plans import Plans
 
-_MODES = [
-    ["values", "updates"],
-    ["messages", "updates"],
-    ["messages-tuple"],
-    ["values", "messages-tuple", "custom"],
-    ["updates"],
-]
-#: How a step may hang, and for how many seconds at most: long enough to be in the way, short enough to be over.
-_HANGS = {"async": 4.0, "thread": 2.0, "cpu": 1.0, "block": 1.0}
+#: Threads that all clients create runs on.
+_SHARED = ("shared-0", "shared-1")
+#: What a new run does to those that it finds on its thread.
+_STRATEGIES = ("reject", "enqueue", "interrupt", "rollback")
 
 
 @dataclass
@@ -27,6 +23,7 @@ class Common:
 
     ledger: Path
     history: History
+    hook: Hook
     #: No operation begins after this; those under way go on to their end.
     over: asyncio.Event = field(default_factory=asyncio.Event)
     #: How many runs may still be created; None: as many as there is time for.
@@ -46,12 +43,14 @@ class Common:
 
 
 class User:
-    """One client and the threads that only it writes to."""
+    """One client, the threads that only it writes to, and those that it shares with all others."""
 
-    def __init__(self, client: Client, common: Common) -> None:
+    def __init__(self, client: Client, common: Common, weights: "Mapping[Act, int]") -> None:
         self._client = client
+        self._weights = weights
         self._common = common
         self._chance = client.chance
+        self._plans = Plans(client.chance, str(common.ledger), common.hook.url)
         self._threads: list[str] = []
         #: Its runs that may still be active, each with its thread.
         self._open: list[tuple[str, str]] = []
@@ -59,7 +58,7 @@ class User:
     async def work(self) -> None:
         """Do one thing after the other until it is over; then leave no run behind that nobody waits for."""
         while not self._common.over.is_set():
-            await self._chance.choices(list(_WEIGHTS), list(_WEIGHTS.values()))[0](self)
+            await self._chance.choices(list(self._weights), list(self._weights.values()))[0](self)
             await asyncio.sleep(self._chance.uniform(0, 0.3))
         for thread_id, run_id in self._open:
             await self._client.insist(
@@ -78,16 +77,61 @@ class User:
 
     async def interrupt_with_another(self) -> None:
         thread_id = await self._some_thread()
-        for strategy in ("enqueue", "interrupt"):
+        for strategy in ("enqueue", self._chance.choice(["interrupt", "rollback"])):
             await self._create(thread_id, multitask_strategy=strategy)
             await asyncio.sleep(self._chance.uniform(0, 1))
+
+    async def crowd(self) -> None:
+        """One more run on a thread on which others create theirs."""
+        thread_id = self._chance.choice(_SHARED)
+        await self._create(thread_id, multitask_strategy=self._chance.choice(_STRATEGIES))
+
+    async def send_twice(self) -> None:
+        """One request that comes twice with one key, both until they are answered; then perhaps another with it."""
+        thread_id = self._chance.choice([*_SHARED, await self._some_thread()])
+        if not self._common.take_run():
+            return
+        key = f"k{self._chance.getrandbits(64):x}"
+        strategy = self._chance.choice(_STRATEGIES)
+        body = self._plans.keyed(key, multitask_strategy=strategy)
+        path = f"/threads/{thread_id}/runs"
+        pauses = (0.0, self._chance.choice([0.0, self._chance.uniform(0, 2)]))
+
+        async def send(pause: float) -> Answer:
+            await asyncio.sleep(pause)
+            return await self._client.insist("create", "POST", path, body, thread_id=thread_id, key=key)
+
+        answers = await asyncio.gather(*map(send, pauses))
+        for run_id in sorted({answer.run_id for answer in answers if answer.ok}):
+            self._created(thread_id, run_id)
+        if self._chance.random() < 0.3:
+            other = {**body, "durability": "exit"}
+            await self._client.insist("create_other", "POST", path, other, thread_id=thread_id, key=key)
+
+    async def batch(self) -> None:
+        """Several runs at once, on threads that others use too; asked for until there is an answer."""
+        threads = [*_SHARED, await self._new_thread()]
+        key = f"b{self._chance.getrandbits(64):x}"
+        parts = self._chance.randint(2, 4)
+        places = [self._chance.choice(threads) for _ in range(parts)]
+        if not all([self._common.take_run() for _ in places]):
+            return
+        body = [
+            self._plans.keyed(
+                key, part, parts, thread_id=thread_id, multitask_strategy=self._chance.choice(_STRATEGIES)
+            )
+            for part, thread_id in enumerate(places)
+        ]
+        answer = await self._client.insist("batch", "POST", "/runs/batch", body, key=key)
+        for run in answer.body if answer.ok else ():
+            self._created(run["thread_id"], run["run_id"])
 
     async def stream(self) -> None:
         thread_id = await self._some_thread()
         if not self._common.take_run():
             return
         drops = self._chance.choice([0.0, 0.05])
-        reading = await self._client.read_to_end(thread_id, new=self._run(), drops=drops)
+        reading = await self._client.read_to_end(thread_id, new=self._plans.run(), drops=drops)
         self._created(thread_id, reading.run_id)
 
     async def watch(self) -> None:
@@ -101,7 +145,7 @@ class User:
         thread_id = await self._some_thread()
         if self._common.take_run():
             path = f"/threads/{thread_id}/runs/wait"
-            answer = await self._client.ask("wait", "POST", path, self._run(), thread_id=thread_id)
+            answer = await self._client.ask("wait", "POST", path, self._plans.run(), thread_id=thread_id)
             self._created(thread_id, answer.run_id)
 
     async def join(self) -> None:
@@ -114,21 +158,32 @@ class User:
             await self.start_in_background()
         for thread_id, run_id in self._open[-1:]:
             await asyncio.sleep(self._chance.uniform(0, 0.5))
-            wait = self._chance.choice(["true", "false"])
-            path = f"/threads/{thread_id}/runs/{run_id}/cancel?wait={wait}"
-            await self._client.insist("cancel", "POST", path, thread_id=thread_id, run_id=run_id)
+            await self._cancel(thread_id, run_id, self._chance.choice(["interrupt", "rollback"]))
+
+    async def cancel_near_the_end(self) -> None:
+        """Short runs that end by themselves at about the time when they are cancelled."""
+        thread_id = await self._some_thread()
+        for _ in range(3):
+            delay = round(self._chance.uniform(0.05, 0.3), 3)
+            run_id = await self._create(thread_id, input={"ledger": str(self._common.ledger), "delay": delay})
+            await asyncio.sleep(delay + self._chance.uniform(0, 0.1))
+            if run_id:
+                await self._cancel(thread_id, run_id, self._chance.choice(["interrupt", "rollback", "rollback"]))
 
     async def answer_a_question(self) -> None:
         """A run that stops at an interrupt, and one that goes on from there; nobody else uses the thread."""
         thread_id = await self._new_thread()
-        plan = {**self._plan(), "steps": 4, "interrupt_at": self._chance.randint(0, 3)}
-        plan.pop("fail_at", None)
-        run_id = await self._create(thread_id, plan=plan)
-        if not run_id:
+        if await self._ask(thread_id) and (run_id := await self._reply(thread_id)):
+            await self._join(thread_id, run_id)
+
+    async def take_an_answer_back(self) -> None:
+        """The same, but that the answer is rolled back; then perhaps another one."""
+        thread_id = await self._new_thread()
+        if not (await self._ask(thread_id) and (run_id := await self._reply(thread_id))):
             return
-        await self._join(thread_id, run_id)
-        run_id = await self._create(thread_id, input=None, command={"resume": "yes"})
-        if run_id:
+        await asyncio.sleep(self._chance.uniform(0, 1))
+        await self._cancel(thread_id, run_id, "rollback")
+        if self._chance.random() < 0.5 and (run_id := await self._reply(thread_id)):
             await self._join(thread_id, run_id)
 
     async def look(self) -> None:
@@ -168,11 +223,11 @@ class User:
         await self._client.insist("create_thread", "POST", "/threads", body, thread_id=thread_id)
         return thread_id
 
-    async def _create(self, thread_id: str, *, plan: dict[str, Any] | None = None, **options: Any) -> str:
+    async def _create(self, thread_id: str, **options: Any) -> str:
         """A run in the background; empty when nobody knows whether there is one."""
         if not self._common.take_run():
             return ""
-        body = {**self._run(plan), **options}
+        body = {**self._plans.run(), **options}
         answer = await self._client.ask("create", "POST", f"/threads/{thread_id}/runs", body, thread_id=thread_id)
         self._created(thread_id, answer.run_id)
         return answer.run_id
@@ -186,57 +241,23 @@ class User:
         path = f"/threads/{thread_id}/runs/{run_id}/join"
         await self._client.insist("join", "GET", path, thread_id=thread_id, run_id=run_id)
 
-    def _run(self, plan: dict[str, Any] | None = None) -> dict[str, Any]:
-        return {
-            "assistant_id": "stress",
-            "input": plan or self._plan(),
-            "stream_mode": self._chance.choice(_MODES),
-            "durability": self._chance.choice(["sync", "async"]),
-            "multitask_strategy": "enqueue",
-            "on_disconnect": "continue",
-        }
+    async def _cancel(self, thread_id: str, run_id: str, action: str) -> None:
+        wait = self._chance.choice(["true", "false"])
+        path = f"/threads/{thread_id}/runs/{run_id}/cancel?wait={wait}&action={action}"
+        await self._client.insist("cancel", "POST", path, thread_id=thread_id, run_id=run_id, action=action)
 
-    def _plan(self) -> dict[str, Any]:
-        chance = self._chance
-        plan: dict[str, Any] = {
-            "ledger": str(self._common.ledger),
-            "steps": chance.randint(1, 6),
-            "delay": round(chance.uniform(0, 0.6), 3),
-        }
-        if chance.random() < 0.5:
-            plan |= {"tokens": chance.randint(1, 25), "token_delay": round(chance.uniform(0, 0.03), 3)}
-        if chance.random() < 0.1:
-            plan["fail_at"] = chance.randrange(plan["steps"])
-        if chance.random() < 0.1:
-            kind = chance.choice(list(_HANGS))
-            plan |= {"hang": kind, "block_seconds": round(chance.uniform(0, _HANGS[kind]), 3)}
-        if chance.random() < 0.1:
-            plan["swallow_cancel"] = True
-        if chance.random() < 0.03 and "fail_at" not in plan:
-            # Takes its engine along, and with it the other runs there.
-            plan |= {"exit_at": chance.randrange(plan["steps"]), "attempts": 1}
-        return plan
+    async def _ask(self, thread_id: str) -> bool:
+        """Whether there is now a run on the thread that asked, as far as is known."""
+        run_id = await self._create(thread_id, input=self._plans.question())
+        if run_id:
+            await self._join(thread_id, run_id)
+        return bool(run_id)
+
+    async def _reply(self, thread_id: str) -> str:
+        """A run that answers; empty when nobody knows whether there is one. No two answers are the same."""
+        answer = f"answer {self._chance.getrandbits(64):x}"
+        return await self._create(thread_id, input=None, command={"resume": answer})
 
 
-_WEIGHTS: dict[Callable[[User], Awaitable[None]], int] = {
-    User.start_in_background: 4,
-    User.queue_several: 3,
-    User.interrupt_with_another: 1,
-    User.stream: 6,
-    User.watch: 4,
-    User.wait: 3,
-    User.join: 4,
-    User.cancel: 2,
-    User.answer_a_question: 2,
-    User.look: 3,
-    User.delete_a_thread: 1,
-}
-
-
-def users(url: str, key: str, common: Common, chance: random.Random, count: int) -> list[tuple[Client, User]]:
-    """So many users, each with random numbers of its own that follow from `chance`."""
-    found = []
-    for number in range(count):
-        client = Client(f"client {number}", url, key, common.history, random.Random(chance.getrandbits(64)))
-        found.append((client, User(client, common)))
-    return found
+#: Something that a user does.
+Act = Callable[[User], Awaitable[None]]

@@ -44,7 +44,7 @@ class Proxy:
         pairs = list(self._pairs)
         for pair in pairs:
             for writer in pair:
-                _reset(writer)
+                reset(writer)
         return len(pairs)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -54,7 +54,7 @@ class Proxy:
         task.add_done_callback(self._tasks.discard)
         there = await self._connect()
         if there is None:
-            _reset(writer)
+            reset(writer)
             return
         pair = writer, there[1]
         self._pairs.add(pair)
@@ -90,10 +90,11 @@ class Proxy:
                 await writer.drain()
         except OSError:
             # What broke on one side breaks on the other.
-            _reset(writer)
+            reset(writer)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Break a connection: the other side is told so at once."""
     with contextlib.suppress(OSError):
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()

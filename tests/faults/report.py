@@ -28,11 +28,13 @@ def report(outcome: Outcome) -> str:
         f"{sum(len(reading.frames) for reading in evidence.readings)} by {len(evidence.readings)} readings "
         f"over {sum(reading.connections for reading in evidence.readings)} connections",
         f"checkpoints  {len(evidence.dump.checkpoints)}; steps begun {len(evidence.ledger)}",
+        f"rolled back  {sum(run.rolled_back for run in runs)}; {len({run.key for run in runs if run.key})} keys",
+        "webhooks     " + _counts(Counter(news.answer for news in evidence.news)),
         f"recovery     {_spread(seconds)}",
     ]
     if evidence.connections:
         lines.append(f"connections  at most {evidence.connections} to PostgreSQL")
-    lines.append(f"violations   {len(outcome.violations)}")
+    lines.append("violations   " + _counts(Counter(violation.check for violation in outcome.violations)))
     lines += [f"  {violation}" for violation in outcome.violations[:_MOST_SHOWN]]
     if outcome.violations:
         lines.append(f"  everything is kept in {outcome.folder}")

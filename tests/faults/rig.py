@@ -14,11 +14,14 @@ from tests.e2e.ledger import Ledger
 from tests.faults import shapes
 from tests.faults.checks import Violation, check
 from tests.faults.clients import Client
+from tests.faults.crew import CONTEST, EVERYTHING, users
 from tests.faults.evidence import Evidence
 from tests.faults.history import Frame, History, Sample
-from tests.faults.load import Common, users
+from tests.faults.hook import ANSWERS, Hook
+from tests.faults.load import Common
 from tests.faults.nemesis import Nemesis
-from tests.faults.shapes import Cluster, OneMachine, System
+from tests.faults.shapes import Cluster, OneMachine, System, webhook_secret
+from tests.receiver import receiving
 
 SHAPES = ("one-machine", "cluster")
 FAULTS = ("kill", "stop", "restart", "redis", "postgres", "proxy")
@@ -28,6 +31,8 @@ _READERS = 8
 _SAMPLE_SECONDS = 0.5
 #: Seconds of patience for the system to come to rest; only a system that never does is cut short.
 _PATIENCE = 240.0
+#: Seconds of patience for the last webhook: longer than one is its sender's, however that ended.
+_NEWS_PATIENCE = 100.0
 
 
 @dataclass(frozen=True)
@@ -41,11 +46,15 @@ class Trial:
     #: End when so many runs were created, instead.
     runs: int | None = None
     clients: int = 6
+    #: Whether clients do nothing but end, undo and repeat what they and others have begun.
+    contest: bool = False
     faults: tuple[str, ...] = FAULTS
     #: Seconds between two faults, at least and at most.
     pauses: tuple[float, float] = (1.0, 4.0)
     #: Seconds that a run may take to show life after its process was killed.
     recovery_bound: float = 18.0
+    #: What the receiver of webhooks may answer.
+    answers: tuple[str, ...] = ANSWERS
     settings: dict[str, str] = field(default_factory=dict)
 
 
@@ -72,11 +81,14 @@ async def run(trial: Trial, work: Work | None = None) -> Outcome:
         readings=history.readings,
         faults=history.faults,
         samples=history.samples,
+        news=history.news,
         deleted=history.deleted,
         recovery_bound=trial.recovery_bound,
     )
-    common = Common(folder / "ledger", history, runs_left=trial.runs)
-    async with _system(trial, folder) as system:
+    hook = Hook(history, random.Random(trial.seed), trial.answers)
+    common = Common(folder / "ledger", history, hook, runs_left=trial.runs)
+    async with receiving(hook.answer) as receiver, _system(trial, folder) as system:
+        hook.url = receiver.url
         await _observe(system, history, common, evidence, work or (lambda *args: _storm(trial, *args)))
         evidence.bad_exits += await shapes.stop(system.processes())
         evidence.leftovers = shapes.left_running(folder / "data")
@@ -103,6 +115,7 @@ async def _observe(system: System, history: History, common: Common, evidence: E
         async with asyncio.timeout(2 * _PATIENCE):
             runs = await _rest(observer, history, threads)
             evidence.rereads = await _read_all(observer, runs)
+            await _told(common.hook, runs)
     except TimeoutError as exc:
         evidence.restless = str(exc) or "the runs do not end, or are not answered for"
     finally:
@@ -113,9 +126,11 @@ async def _observe(system: System, history: History, common: Common, evidence: E
 
 async def _storm(trial: Trial, system: System, history: History, common: Common, evidence: Evidence) -> None:
     """Random operations of several clients under random faults, until the time is up or the runs are used."""
+    common.hook.secret = await asyncio.to_thread(webhook_secret, system)
     chance = random.Random(trial.seed)
     nemesis = Nemesis(system, history, random.Random(chance.getrandbits(64)), trial.pauses)
-    crew = users(system.url, system.key, common, chance, trial.clients)
+    weights = CONTEST if trial.contest else EVERYTHING
+    crew = users(system.url, system.key, common, chance, trial.clients, weights)
     breaking = asyncio.create_task(nemesis.work(list(trial.faults), common.over))
     working = [asyncio.create_task(user.work()) for _, user in crew]
     try:
@@ -161,10 +176,10 @@ async def _sample(
         await asyncio.sleep(_SAMPLE_SECONDS)
 
 
-async def _rest(observer: Client, history: History, threads: list[str]) -> list[tuple[str, str]]:
+async def _rest(observer: Client, history: History, threads: list[str]) -> list[dict[str, Any]]:
     """Wait until no run of these threads is active; answers them all. A system that never rests is cut short."""
     end = time.monotonic() + _PATIENCE
-    found: list[tuple[str, str]] = []
+    found: list[dict[str, Any]] = []
     for thread_id in threads:
         while True:
             answer = await observer.insist("rest", "GET", f"/threads/{thread_id}/runs?limit=1000", thread_id=thread_id)
@@ -173,11 +188,11 @@ async def _rest(observer: Client, history: History, threads: list[str]) -> list[
             if not any(one["status"] in ("pending", "running") for one in runs) or time.monotonic() > end:
                 break
             await asyncio.sleep(_SAMPLE_SECONDS)
-        found += [(thread_id, one["run_id"]) for one in runs if one["status"] not in ("pending", "running")]
+        found += [one for one in runs if one["status"] not in ("pending", "running")]
     return found
 
 
-async def _read_all(observer: Client, runs: list[tuple[str, str]]) -> dict[str, list[Frame]]:
+async def _read_all(observer: Client, runs: list[dict[str, Any]]) -> dict[str, list[Frame]]:
     """The stream of each of these ended runs, from its beginning."""
     turn = asyncio.Semaphore(_READERS)
 
@@ -185,5 +200,14 @@ async def _read_all(observer: Client, runs: list[tuple[str, str]]) -> dict[str, 
         async with turn:
             return (await observer.read_to_end(thread_id, run_id, noted=False)).frames
 
-    streams = await asyncio.gather(*(read(*place) for place in runs))
-    return {run_id: frames for (_, run_id), frames in zip(runs, streams, strict=True)}
+    streams = await asyncio.gather(*(read(run["thread_id"], run["run_id"]) for run in runs))
+    return {run["run_id"]: frames for run, frames in zip(runs, streams, strict=True)}
+
+
+async def _told(hook: Hook, runs: list[dict[str, Any]]) -> None:
+    """Wait until the receiver has taken the news of these runs, those that it is to be told of; not for ever."""
+    hook.over()
+    told = [run["run_id"] for run in runs if run["metadata"].get("told")]
+    end = time.monotonic() + _NEWS_PATIENCE
+    while not all(map(hook.has_accepted, told)) and time.monotonic() < end:
+        await asyncio.sleep(_SAMPLE_SECONDS)

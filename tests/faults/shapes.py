@@ -29,6 +29,8 @@ SETTINGS = {
     "MAX_ATTEMPTS": "1000",
     "DISCONNECT_GRACE": "2",
     "STREAM_HEARTBEAT": "0.5",
+    # The receiver of webhooks is on this machine.
+    "WEBHOOK_ALLOW_PRIVATE": "1",
 }
 
 
@@ -50,6 +52,11 @@ class System(Protocol):
     def connections(self) -> int:
         """How many connections to its database server are open."""
         ...
+
+
+def webhook_secret(system: System) -> str:
+    """What the webhooks of the organization that the key is for are signed with."""
+    return system.web[0].run_command("webhooksecret", "--organization", "acme").strip()
 
 
 class OneMachine:

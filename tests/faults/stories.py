@@ -1,6 +1,7 @@
 """What the stress graph would do with a plan if nothing went wrong: what runs are measured by."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from tests.faults.evidence import Evidence, RunRow
 
@@ -11,7 +12,7 @@ _BEFORE_STEPS = 2
 def expected_status(run: RunRow) -> str:
     """How a run ends, whatever happens to its processes."""
     if run.cancel_action:
-        return "interrupted"
+        return "error" if run.cancel_action == "rollback" else "interrupted"
     plan = run.plan or {}
     fails = "fail_at" in plan and plan["fail_at"] < plan.get("steps", 1)
     return "error" if fails else "success"
@@ -22,11 +23,21 @@ def expected_steps(run: RunRow, earlier: Sequence[RunRow]) -> range | None:
     if run.plan is not None:
         steps = run.plan.get("steps", 1)
         return range(min(steps, run.plan.get("interrupt_at", steps)))
-    asked = [before for before in earlier if before.plan and "interrupt_at" in before.plan]
-    if not asked or asked[-1].plan is None:
-        return None
-    plan = asked[-1].plan
-    return range(plan["interrupt_at"], plan.get("steps", 1))
+    plan = plan_of(run, earlier)
+    return None if plan is None else range(plan["interrupt_at"], plan.get("steps", 1))
+
+
+def plan_of(run: RunRow, earlier: Sequence[RunRow]) -> dict[str, Any] | None:
+    """The plan that a run follows: its own, or that of the question which it answers. None: no telling."""
+    if run.plan is not None:
+        return run.plan
+    asked = [before for before in earlier if asks(before) and not before.rolled_back]
+    return asked[-1].plan if asked else None
+
+
+def asks(run: RunRow) -> bool:
+    """Whether a run that ends well stops at an interrupt."""
+    return run.plan is not None and "interrupt_at" in run.plan
 
 
 def held_steps(evidence: Evidence) -> dict[str, dict[int, int]]:

@@ -2,128 +2,42 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from tests.faults.check_service import recoveries
 from tests.faults.checks import CHECKS, check
-from tests.faults.evidence import CheckpointRow, ChunkRow, Dump, Event, Evidence, RunRow, ThreadRow
+from tests.faults.evidence import CheckpointRow, ChunkRow, DeliveryRow, Evidence, MessageRow, StateRow, ThreadRow
+from tests.faults.forging import (
+    EVENTS,
+    FIRST,
+    SECOND,
+    THIRD,
+    THREAD,
+    VALUES,
+    add_line,
+    add_news,
+    add_op,
+    add_run,
+    add_two_late_lines,
+    add_two_stale_lines,
+    answer_in_vain,
+    change_places,
+    frames_of,
+    let_second_end_first,
+    make_second_a_question,
+    make_second_an_answer,
+    roll_all_back,
+    set_batch,
+    set_event,
+    set_events,
+    set_pending,
+    set_run,
+    set_values,
+    story,
+)
 from tests.faults.frames import FrameReader
-from tests.faults.history import Fault, Frame, Op, Reading, Sample
-
-#: A thread with two runs. The first lost its process in its second step and went on; the second came in between.
-FIRST, SECOND, THREAD = "run-1", "run-2", "thread"
-EVENTS = [
-    (FIRST, "metadata", {"attempt": 1}),
-    (FIRST, "updates", None),
-    (FIRST, "metadata", {"attempt": 2}),
-    (FIRST, "updates", None),
-    (FIRST, "end", {"status": "success"}),
-    (SECOND, "metadata", {"attempt": 1}),
-    (SECOND, "updates", None),
-    (SECOND, "end", {"status": "success"}),
-]
-LEDGER = [(FIRST, 1, 0, 10.0, 100), (FIRST, 1, 1, 11.0, 100), (FIRST, 2, 1, 14.0, 200), (SECOND, 1, 0, 16.0, 200)]
-CHECKPOINTS = [
-    ("c0", None, FIRST, 1, "input"),
-    ("c1", "c0", FIRST, 1, "loop"),
-    ("c2", "c1", FIRST, 1, "loop"),
-    ("c3", "c2", FIRST, 1, "loop"),
-    ("c4", "c3", FIRST, 2, "loop"),
-    ("c5", "c4", SECOND, 1, "input"),
-    ("c6", "c5", SECOND, 1, "loop"),
-    ("c7", "c6", SECOND, 1, "loop"),
-    ("c8", "c7", SECOND, 1, "loop"),
-]
-
-
-def story() -> Evidence:
-    return Evidence(
-        ops=[
-            Op(1, "client", "create", 9.0, 9.1, "ok", 200, THREAD, FIRST),
-            Op(2, "client", "create", 9.5, 9.6, "ok", 200, THREAD, SECOND),
-            Op(3, "client", "thread", 12.0, 12.1, "info", 503, THREAD, retry_after=True),
-        ],
-        readings=[
-            Reading("whole", THREAD, FIRST, None, frames_of(FIRST), 2, ended=True),
-            Reading("late", THREAD, FIRST, 3, frames_of(FIRST)[3:], 1, ended=True),
-            Reading("torn", THREAD, SECOND, None, frames_of(SECOND)[:1], 1),
-            Reading("beyond", THREAD, FIRST, 99, [Frame(None, "end", b"event: end\r\ndata: null")], 1, ended=True),
-        ],
-        faults=[Fault("kill worker", "100", 11.5, 12.5, [100])],
-        samples=[
-            Sample(11.0, THREAD, {FIRST: "running", SECOND: "pending"}),
-            Sample(15.0, THREAD, {FIRST: "success", SECOND: "running"}),
-        ],
-        ledger=[
-            {"run_id": run, "attempt": attempt, "step": step, "time": time, "pid": pid}
-            for run, attempt, step, time, pid in LEDGER
-        ],
-        dump=Dump(
-            threads={THREAD: ThreadRow(THREAD, "idle", len(EVENTS))},
-            runs={
-                FIRST: RunRow(FIRST, THREAD, "success", 1, 2, 15.0, plan={"steps": 2}),
-                SECOND: RunRow(SECOND, THREAD, "success", 2, 1, 17.0, plan={"steps": 1}),
-            },
-            chunks=[
-                ChunkRow(THREAD, run, seq, seq, (Event(THREAD, run, seq, method, data),))
-                for seq, (run, method, data) in enumerate(EVENTS, start=1)
-            ],
-            checkpoints=[CheckpointRow(THREAD, *row) for row in CHECKPOINTS],
-        ),
-        rereads={FIRST: frames_of(FIRST), SECOND: frames_of(SECOND)},
-        connections=20,
-        max_connections=40,
-    )
-
-
-def frames_of(run_id: str) -> list[Frame]:
-    found = [(seq, method) for seq, (run, method, _) in enumerate(EVENTS, start=1) if run == run_id]
-    return [Frame(seq, method, f"event: {method}\r\nid: {seq}".encode()) for seq, method in found]
-
-
-def set_run(evidence: Evidence, run_id: str, **changes: Any) -> None:
-    evidence.dump.runs[run_id] = replace(evidence.dump.runs[run_id], **changes)
-
-
-def set_events(evidence: Evidence, events: list[tuple[str, str, Any]]) -> None:
-    """Another log, as dense as the first."""
-    evidence.dump.chunks = [
-        ChunkRow(THREAD, run, seq, seq, (Event(THREAD, run, seq, method, data),))
-        for seq, (run, method, data) in enumerate(events, start=1)
-    ]
-    evidence.dump.threads[THREAD] = replace(evidence.dump.threads[THREAD], last_seq=len(events))
-
-
-def set_event(evidence: Evidence, seq: int, **changes: Any) -> None:
-    chunk = evidence.dump.chunks[seq - 1]
-    evidence.dump.chunks[seq - 1] = replace(chunk, events=(replace(chunk.events[0], **changes),))
-
-
-def add_line(evidence: Evidence, run_id: str, attempt: int, step: int, time: float) -> None:
-    evidence.ledger.append({"run_id": run_id, "attempt": attempt, "step": step, "time": time, "pid": 100})
-
-
-def add_op(evidence: Evidence, **changes: Any) -> None:
-    op = Op(9, "client", "create", 9.0, 9.1, "ok", 200, THREAD, FIRST)
-    evidence.ops.append(replace(op, **changes))
-
-
-def add_two_stale_lines(evidence: Evidence) -> None:
-    add_line(evidence, FIRST, 1, 2, 15.0)
-    add_line(evidence, FIRST, 1, 3, 15.1)
-
-
-def make_second_an_answer(evidence: Evidence) -> None:
-    set_run(evidence, FIRST, plan={"steps": 3, "interrupt_at": 2})
-    set_run(evidence, SECOND, plan=None)
-
-
-def change_places(evidence: Evidence) -> None:
-    set_run(evidence, FIRST, position=2)
-    set_run(evidence, SECOND, position=1)
-
+from tests.faults.history import Fault, Frame, Sample
 
 Forge = Callable[[Evidence], object]
 FORGERIES: list[tuple[str, str, Forge]] = [
@@ -140,10 +54,16 @@ FORGERIES: list[tuple[str, str, Forge]] = [
         lambda e: e.samples.append(Sample(13.0, THREAD, {FIRST: "running", SECOND: "running"})),
     ),
     ("accepted_cancels_count", "ended well", lambda e: add_op(e, kind="cancel", status=202)),
+    ("accepted_cancels_count", "ended otherwise", lambda e: set_run(e, THIRD, cancel_action="")),
     (
         "threads_agree_with_their_runs",
         "busy for ever",
         lambda e: e.dump.threads.update({THREAD: ThreadRow(THREAD, "busy", 8)}),
+    ),
+    (
+        "threads_agree_with_their_runs",
+        "an error by a rollback",
+        lambda e: e.dump.threads.update({THREAD: replace(e.dump.threads[THREAD], status="error")}),
     ),
     ("threads_agree_with_their_runs", "idle with a run", lambda e: set_run(e, SECOND, status="running")),
     ("finished_steps_are_not_repeated", "first step again", lambda e: add_line(e, FIRST, 2, 0, 14.5)),
@@ -168,13 +88,86 @@ FORGERIES: list[tuple[str, str, Forge]] = [
         "an old attempt goes on",
         lambda e: e.dump.checkpoints.append(CheckpointRow(THREAD, "c9", "c8", SECOND, 0, "loop")),
     ),
+    ("active_runs_do_not_overlap", "by the clock", lambda e: set_run(e, SECOND, started_at=14.9)),
+    ("active_runs_do_not_overlap", "no end", lambda e: set_run(e, FIRST, ended_at=0.0)),
+    ("graphs_take_turns", "two steps of one before", add_two_late_lines),
+    ("ended_runs_begin_nothing", "two steps", add_two_late_lines),
+    ("turns_follow_requests", "overtaken", lambda e: set_run(e, THIRD, position=0)),
+    ("turns_follow_requests", "overtaken in a batch", lambda e: set_batch(e, THIRD, position=0)),
+    ("strategies_are_kept", "not rejected", lambda e: let_second_end_first(e, "reject")),
+    ("strategies_are_kept", "not interrupted", lambda e: let_second_end_first(e, "interrupt")),
+    ("strategies_are_kept", "not rolled back", lambda e: let_second_end_first(e, "rollback")),
+    ("cancels_were_asked_for", "by nobody", lambda e: e.ops.pop()),
+    ("cancels_were_asked_for", "otherwise", lambda e: setattr(e.ops[-1], "action", "interrupt")),
+    ("cancels_were_asked_for", "by an earlier run", lambda e: (e.ops.pop(), set_run(e, FIRST, strategy="rollback"))),
+    ("rolled_back_runs_say_so", "another error", lambda e: set_run(e, THIRD, error={"error": "ValueError"})),
+    ("rolled_back_runs_say_so", "success", lambda e: set_run(e, THIRD, status="success", error=None)),
+    ("rolled_back_runs_say_so", "unasked", lambda e: set_run(e, THIRD, cancel_action="")),
+    ("rolled_back_runs_say_so", "no cancel", lambda e: set_event(e, 11, method="error")),
+    (
+        "rolled_back_runs_leave_nothing",
+        "a checkpoint",
+        lambda e: e.dump.checkpoints.append(CheckpointRow(THREAD, "c9", "c8", THIRD, 1, "input")),
+    ),
+    ("rolled_back_runs_leave_nothing", "a message", lambda e: e.dump.messages.append(MessageRow(THIRD, THREAD, "m2"))),
+    (
+        "checkpoints_build_on_others",
+        "on what was taken back",
+        lambda e: e.dump.checkpoints.append(CheckpointRow(THREAD, "c10", "c9", SECOND, 1, "loop")),
+    ),
+    ("threads_are_as_their_runs_left_them", "the row", lambda e: set_values(e, row={"done": [0, 1]})),
+    ("threads_are_as_their_runs_left_them", "the checkpoint", lambda e: set_values(e, checkpoint={"done": []})),
+    ("threads_are_as_their_runs_left_them", "messages", lambda e: set_values(e, row={"messages": []})),
+    ("threads_are_as_their_runs_left_them", "no checkpoint", lambda e: e.dump.states.clear()),
+    (
+        "threads_are_as_their_runs_left_them",
+        "a checkpoint of another",
+        lambda e: e.dump.states.update({THREAD: StateRow(THREAD, THIRD, VALUES)}),
+    ),
+    ("threads_are_as_their_runs_left_them", "nothing was to be left", roll_all_back),
+    (
+        "threads_are_as_their_runs_left_them",
+        "an answer beside it",
+        lambda e: set_pending(e, "__interrupt__", "__resume__"),
+    ),
+    ("threads_are_as_their_runs_left_them", "no question", lambda e: set_pending(e)),
+    ("messages_are_those_of_the_state", "one without a row", lambda e: e.dump.messages.clear()),
+    (
+        "messages_are_those_of_the_state",
+        "one too many",
+        lambda e: e.dump.messages.append(MessageRow(FIRST, THREAD, "m2")),
+    ),
+    ("answers_are_those_that_stayed", "one that did not", answer_in_vain),
+    ("keys_make_their_runs_once", "two", lambda e: add_run(e, "run-4", position=4)),
+    ("answers_to_a_key_agree", "two", lambda e: add_op(e, run_id=THIRD, key="key")),
+    (
+        "keys_stand_for_one_request",
+        "two",
+        lambda e: add_op(e, kind="create_other", key="key", run_id="", begin=13.0, end=13.1),
+    ),
+    ("batches_are_whole", "a part", lambda e: set_run(e, SECOND, parts=2)),
+    ("ends_are_told", "nobody", lambda e: e.news.clear()),
+    ("ends_are_told", "nobody who took it", lambda e: e.news.pop()),
+    ("ends_are_told", "no delivery", lambda e: e.dump.deliveries.clear()),
+    ("ends_are_told", "two deliveries", lambda e: e.dump.deliveries.append(DeliveryRow("msg-9", SECOND, "pending"))),
+    ("news_of_a_run_are_one_message", "two ids", lambda e: add_news(e, message_id="msg-9")),
+    ("news_of_a_run_are_one_message", "other bytes", lambda e: add_news(e, body=b"other")),
+    ("news_of_a_run_are_one_message", "one id for two", lambda e: add_news(e, run_id=FIRST)),
+    ("news_are_signed", "not", lambda e: add_news(e, signed=False)),
+    ("news_are_true", "another status", lambda e: add_news(e, status="error")),
+    ("news_are_true", "not an end", lambda e: add_news(e, status="running")),
+    ("news_are_true", "too early", lambda e: set_run(e, SECOND, ended_at=17.2)),
+    ("news_are_true", "nobody's", lambda e: add_news(e, run_id="run-9")),
+    ("nobody_is_told_unasked", "no webhook", lambda e: add_news(e, run_id=FIRST)),
+    ("nobody_is_told_unasked", "in the outbox", lambda e: e.dump.deliveries.append(DeliveryRow("m", FIRST, "pending"))),
+    ("nobody_is_told_unasked", "still running", lambda e: set_run(e, SECOND, status="running")),
     ("event_numbers_are_dense", "a hole", lambda e: e.dump.chunks.pop(3)),
     ("event_numbers_are_dense", "the last one lost", lambda e: e.dump.chunks.pop()),
     ("event_numbers_are_dense", "a number twice", lambda e: e.dump.chunks.append(e.dump.chunks[2])),
     (
         "event_numbers_are_dense",
         "a chunk too short",
-        lambda e: e.dump.chunks.append(ChunkRow(THREAD, SECOND, 9, 10, ())),
+        lambda e: e.dump.chunks.append(ChunkRow(THREAD, SECOND, 13, 14, ())),
     ),
     ("runs_have_one_end", "none", lambda e: set_events(e, EVENTS[:-1])),
     ("runs_have_one_end", "two", lambda e: set_events(e, [*EVENTS, EVENTS[-1]])),
@@ -273,6 +266,48 @@ def test_the_step_that_a_replaced_attempt_was_about_to_begin_may_slip_through() 
     evidence = story()
     add_line(evidence, FIRST, 1, 2, 15.0)
     assert "attempts_do_not_overlap" not in seen(evidence)
+
+
+def test_one_step_of_a_run_that_was_ended_may_slip_through() -> None:
+    evidence = story()
+    add_line(evidence, FIRST, 2, 2, 16.1)
+    assert not {"graphs_take_turns", "ended_runs_begin_nothing"} & seen(evidence)
+
+
+def test_a_question_stays_when_its_answer_is_rolled_back() -> None:
+    evidence = story()
+    make_second_a_question(evidence)
+    assert seen(evidence) <= {"successful_runs_did_every_step"}
+
+
+def test_an_answer_goes_on_from_its_question() -> None:
+    evidence = story()
+    make_second_an_answer(evidence)
+    set_values(evidence, row={"plan": {"steps": 3, "interrupt_at": 2}, "done": [0, 1, 2]})
+    assert "threads_are_as_their_runs_left_them" in seen(evidence)
+    evidence.dump.states[THREAD] = StateRow(THREAD, SECOND, evidence.dump.threads[THREAD].values)
+    assert "threads_are_as_their_runs_left_them" not in seen(evidence)
+
+
+def test_a_key_that_made_nothing_may_stand_for_another_request() -> None:
+    evidence = story()
+    add_op(evidence, kind="create_other", key="unused", run_id="", begin=13.0, end=13.1)
+    assert seen(evidence) == set()
+
+
+def test_what_was_asked_for_again_with_its_key_was_asked_for_at_first() -> None:
+    evidence = story()
+    add_op(evidence, run_id=FIRST, begin=20.0, end=20.1, key="old")
+    add_op(evidence, run_id="", status=0, result="info", begin=8.0, end=8.1, key="old")
+    assert seen(evidence) == set()
+
+
+def test_news_of_a_deleted_thread_need_no_run() -> None:
+    evidence = story()
+    add_news(evidence, run_id="run-9", thread_id="other", message_id="msg-9")
+    assert seen(evidence) == {"news_are_true"}
+    evidence.deleted = {"other"}
+    assert seen(evidence) == set()
 
 
 def test_recovery_is_counted_from_the_kill_to_the_next_step() -> None:

@@ -10,6 +10,8 @@ from tests.faults.scenarios import Frozen, Rolling
 
 #: Generous: machines differ, and this is not about their speed.
 _RECOVERY_SECONDS = 120.0
+#: Without a sender that is killed while it waits: the next one comes a minute later.
+_QUICK_ANSWERS = ("accept", "refuse", "reset")
 
 
 def judge(outcome: Outcome) -> None:
@@ -20,10 +22,17 @@ def judge(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 async def test_nothing_is_lost_under_random_faults(shape: str) -> None:
-    trial = Trial(shape=shape, seed=20261120, seconds=12, pauses=(0.5, 2.0), recovery_bound=_RECOVERY_SECONDS)
+    trial = Trial(
+        shape=shape,
+        seed=20261120,
+        seconds=12,
+        pauses=(0.5, 2.0),
+        recovery_bound=_RECOVERY_SECONDS,
+        answers=_QUICK_ANSWERS,
+    )
     outcome = await run(trial)
     judge(outcome)
-    assert outcome.evidence.faults and outcome.evidence.dump.runs
+    assert outcome.evidence.faults and outcome.evidence.dump.runs and outcome.evidence.news
 
 
 async def test_a_worker_that_slept_beyond_its_leases_writes_nothing_more() -> None:
