@@ -33,7 +33,7 @@ def test_who_follows_and_cancels_what_is_cancelled_gets_its_end(
 def test_a_running_run_may_be_cancelled_twice_and_the_first_time_counts(api: APIClient, alice: User) -> None:
     run = make_run(tenant_of(alice), status="running")
     path = f"/api/threads/{run.thread_id}/runs/{run.pk}/cancel"
-    for action in ("interrupt", "rollback", "interrupt"):
+    for action in ("interrupt", "interrupt", "rollback"):
         response = api.post(f"{path}?action={action}")
         assert (response.status_code, response.content) == (202, b"")
     run.refresh_from_db()

@@ -138,7 +138,7 @@ THREAD_ROUTES = [route for route in ROUTES if "{thread_id}" in route.path]
 
 
 @pytest.mark.parametrize("route", THREAD_ROUTES, ids=title)
-def test_a_thread_may_have_an_id_of_sixty_four_letters_and_none_of_sixty_five(
+def test_a_thread_with_an_id_of_sixty_four_letters_is_like_any_other(
     api: APIClient, alice: User, engine: object, route: Any
 ) -> None:
     known = ids_of(make_rows(alice, "word"))
@@ -146,11 +146,16 @@ def test_a_thread_may_have_an_id_of_sixty_four_letters_and_none_of_sixty_five(
     thread = make_thread(tenant_of(alice), thread_id=longest)
     run = make_run(tenant_of(alice), thread, status="success")
     ids = {**known, "thread_id": longest, "run_id": str(run.pk)}
+    assert send(api, route, ids, "/api/").status_code in (200, 204, 409)
+
+
+@pytest.mark.parametrize("odd", ["Aa0_-" * 13, "a%20b", "a.b", ".", "%2e", "a%0a", "%C3%A9", "a%2fb", "%00"])
+@pytest.mark.parametrize("address", ["runs", "runs/stream", "runs/wait"])
+def test_no_run_makes_a_thread_with_an_id_that_is_none(api: APIClient, odd: str, address: str) -> None:
     before = fingerprint()
-    response = send(api, route, ids | {"thread_id": f"{longest}r"}, "/api/")
+    response = api.post(f"/api/threads/{odd}/{address}", {"assistant_id": "echo", "if_not_exists": "create"})
     assert response.status_code == 404
     assert fingerprint() == before
-    assert send(api, route, ids, "/api/").status_code in (200, 204, 409)
 
 
 @pytest.mark.parametrize("key", CREDENTIALS)
