@@ -35,6 +35,18 @@ async def test_a_stream_is_metadata_then_values_then_the_end(http: httpx.AsyncCl
     assert len(ids) == 4 and ids == sorted(set(ids))
 
 
+async def test_a_first_turn_leaves_a_title_an_idle_thread_and_both_messages(http: httpx.AsyncClient) -> None:
+    thread_id = new_thread()
+    body = {"assistant_id": "lead_agent", "input": said("How are you?")}
+    values = (await http.post(f"/threads/{thread_id}/runs/wait", json=body)).json()
+    [found] = (await http.post("/threads/search", json={"ids": [thread_id]})).json()
+    assert found["status"] == "idle"
+    assert found["title"] == found["values"]["title"] == values["title"] == "How are you?"
+    rows = (await http.get(f"/threads/{thread_id}/messages/page")).json()["data"]
+    assert [row["event_type"] for row in rows] == ["llm.human.input", "llm.ai.response"]
+    assert [row["content"]["content"] for row in rows] == [message["content"] for message in values["messages"]]
+
+
 async def test_a_run_begins_when_the_one_that_it_ended_has_settled(http: httpx.AsyncClient) -> None:
     thread_id = new_thread()
     first = await background(http, thread_id, "stress", {"delay": 3600})
