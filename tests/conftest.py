@@ -27,7 +27,7 @@ GRAPHS = {"echo": "", "stress": "", "broken": "ModuleNotFoundError: No module na
 #: Tests that share nothing with those of their file.
 _ALONE = "tests/faults/test_faults.py"
 #: What takes longest, and mostly waits: it begins first, so that it does not end alone.
-_LONG = (_ALONE, "tests/e2e/")
+_LONG = (_ALONE, "tests/e2e/", "tests/behaviours/")
 
 
 class Scheduling(LoadFileScheduling):

@@ -9,12 +9,11 @@ from runs.api.query import action_of, body_of, choices, demand, flag, last_event
 from runs.api.schema import operation
 from runs.api.shapes import run_fields
 from runs.api.streaming import ended_response, stream_response, wait_response
-from runs.exceptions import Conflict
 from runs.protocol.classic import STREAM_MODES
 from runs.protocol.requests.base import Nothing
 from runs.protocol.sse import CONTENT_TYPE
 from runs.services import runs
-from runs.states import TERMINAL, CancelAction
+from runs.states import CancelAction
 
 
 class RunViewSet(ApiViewSet):
@@ -160,8 +159,6 @@ def _join_stream(request: Request, thread_id: str | None, run_id: str) -> HttpRe
         body_of(request, Nothing)
     run = runs.get_run(tenant, thread_id, run_id)
     if action:
-        if run.status in TERMINAL:
-            raise Conflict(f"Run {run.run_id} is not cancellable (status: {run.status})")
         runs.cancel_run(tenant, run, action)
         if wait:
             return ended_response(run)

@@ -150,7 +150,8 @@ def _mark(attempts: Sequence[Attempt], token: uuid.UUID, host: str) -> None:
 
 
 def _first_record(attempt: Attempt) -> Record:
-    return record("metadata", {"run_id": str(attempt.run_id), "attempt": attempt.attempt})
+    data = {"run_id": str(attempt.run_id), "thread_id": attempt.thread_id, "attempt": attempt.attempt}
+    return record("metadata", data)
 
 
 def _lease_end_sql() -> str:

@@ -4,6 +4,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
+import orjson
 import pytest
 from django.conf import settings
 from django.db import IntegrityError, connection
@@ -66,7 +67,7 @@ def test_each_attempt_is_counted_and_announced(tenant: Tenant) -> None:
     assert (attempt.attempt, attempt.crashes) == (3, 1)
     ((seq, record),) = unpack(chunks_of(run.thread_id)[0])
     assert (seq, record.method) == (1, "metadata")
-    assert record.data == b'{"run_id":"%b","attempt":3}' % str(run.pk).encode()
+    assert orjson.loads(record.data) == {"run_id": str(run.pk), "thread_id": run.thread_id, "attempt": 3}
     assert commits[0]["chunks"] == chunks_of(run.thread_id)
 
 

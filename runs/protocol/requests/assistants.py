@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from runs.protocol.requests.base import Body, ConfigBody, Filter, Json, Search, check_uuid, is_reserved
+from runs.protocol.requests.base import Body, ConfigBody, Filter, Json, Metadata, Search, check_uuid, is_reserved
 
 AssistantField = Literal[
     "assistant_id",
@@ -40,7 +40,7 @@ class AssistantSearch(Search):
 class _Fields(Body):
     config: ConfigBody | None = None
     context: Json | None = None
-    metadata: Json | None = None
+    metadata: Metadata | None = None
     name: Annotated[str, StringConstraints(min_length=1, max_length=255)] | None = None
     description: Annotated[str, StringConstraints(max_length=4096)] | None = None
 

@@ -5,7 +5,7 @@ A field that is not known here is an error that names it; nothing is dropped. `N
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from runs.identifiers import is_thread_id, is_uuid
 
@@ -17,6 +17,24 @@ Filter = Annotated[Json, Field(max_length=50)]
 _RESERVED = frozenset(
     {"run_id", "user_id", "organization_id", "assistant_id", "graph_id", "run_attempt", "checkpoint_ns"}
 )
+#: Keys whose texts are credentials, without case, '_' and '-'.
+_CREDENTIALS = frozenset(
+    {
+        *("apikey", "password", "secret", "clientsecret", "privatekey"),
+        *("token", "accesstoken", "refreshtoken", "authorization"),
+    }
+)
+
+
+def _without_credentials(metadata: Json) -> Json:
+    for key, value in metadata.items():
+        if isinstance(value, str) and value and key.replace("_", "").replace("-", "").lower() in _CREDENTIALS:
+            raise ValueError(f"'{key[:100]}' names a credential; metadata keeps none, a 'context' may")
+    return metadata
+
+
+#: What callers keep with a row: it is searched, copied into each checkpoint and shown to whoever sees the row.
+Metadata = Annotated[Json, AfterValidator(_without_credentials)]
 
 
 def is_reserved(key: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, RootModel, StringConstraints, field_validator, model_validator
 
-from runs.protocol.requests.base import Body, CheckpointBody, ConfigBody, Json, check_thread_id, check_uuid
+from runs.protocol.requests.base import Body, CheckpointBody, ConfigBody, Json, Metadata, check_thread_id, check_uuid
 from runs.states import MultitaskStrategy
 
 StreamMode = Literal[
@@ -41,7 +41,7 @@ class RunRequest(Body):
     follow_up_to_run_id: str | None = None
     input: Any = None
     command: CommandBody | None = None
-    metadata: Json | None = None
+    metadata: Metadata | None = None
     config: ConfigBody | None = None
     context: Json | None = None
     checkpoint_id: str | None = Field(default=None, max_length=255)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
 from runs.protocol import paths
-from runs.protocol.requests.base import Body, Filter, Json, Search, check_thread_id
+from runs.protocol.requests.base import Body, Filter, Json, Metadata, Search, check_thread_id
 from runs.protocol.requests.runs import CommandBody
 
 #: Ten years.
@@ -50,7 +50,7 @@ class Superstep(Body):
 
 class ThreadCreate(Body):
     thread_id: str | None = None
-    metadata: Json | None = None
+    metadata: Metadata | None = None
     #: Kept in `metadata`.
     assistant_id: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
     if_exists: Literal["raise", "do_nothing"] | None = None
@@ -71,7 +71,7 @@ class ThreadCreate(Body):
 
 
 class ThreadPatch(Body):
-    metadata: Json | None = None
+    metadata: Metadata | None = None
     ttl: Minutes | Lifetime | None = None
 
     @property
