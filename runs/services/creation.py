@@ -1,6 +1,6 @@
 """Runs: created."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -15,7 +15,7 @@ from runs.models import Run
 from runs.protocol.requests.runs import BatchItem, RunRequest
 from runs.requested import requested_run
 from runs.services.assistants import runnable_assistant
-from runs.services.once import Once, create_once
+from runs.services.once import Once, create_once, made_before
 from runs.services.state import demand_checkpoint
 from runs.services.threads import NOT_FOUND as THREAD_NOT_FOUND
 from runs.services.threads import hold_thread, new_place
@@ -31,18 +31,23 @@ def create_run(tenant: Tenant, thread_id: str, body: RunRequest, once: Once | No
     Raises NotFound, Invalid, Unavailable, and Conflict when the thread is busy and the strategy is to reject, or when
     it is resumed and waits for nothing.
     """
-    return _create_all(tenant, [_on_thread(tenant, thread_id, body)], once)[0]
+    return _create_all(tenant, once, lambda: [_on_thread(tenant, thread_id, body)])[0]
 
 
 def create_stateless_run(tenant: Tenant, body: RunRequest, once: Once | None = None) -> Run:
     """A run on a thread of its own, or on the one in `config.configurable.thread_id`. Raises as `create_run`."""
-    return _create_all(tenant, [_stateless(tenant, body)], once)[0]
+    return _create_all(tenant, once, lambda: [_stateless(tenant, body)])[0]
 
 
 def create_batch(tenant: Tenant, items: Sequence[BatchItem], once: Once | None = None) -> Sequence[Run]:
     """All of these runs, or none. Raises as `create_run`."""
-    asked = [_on_thread(tenant, item.thread_id, item) if item.thread_id else _stateless(tenant, item) for item in items]
-    return _create_all(tenant, asked, once)
+
+    def prepare() -> list[_Asked]:
+        return [
+            _on_thread(tenant, item.thread_id, item) if item.thread_id else _stateless(tenant, item) for item in items
+        ]
+
+    return _create_all(tenant, once, prepare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +98,20 @@ def _requested(tenant: Tenant, thread_id: str, body: RunRequest, *, temporary: b
     return new
 
 
-def _create_all(tenant: Tenant, asked: Sequence[_Asked], once: Once | None) -> Sequence[Run]:
+def _create_all(tenant: Tenant, once: Once | None, prepare: Callable[[], Sequence[_Asked]]) -> Sequence[Run]:
+    rows = Run.objects.for_tenant(tenant)
+    before = made_before(tenant, once, rows)
+    if before is not None:
+        return before
+    # An engine may be asked, so no transaction is open.
+    asked = prepare()
+
     def create() -> Sequence[Run]:
         if len(asked) > 1:
             lifecycle.lock_threads({each.thread_id for each in asked if not each.fresh})
         return [_create(tenant, each) for each in asked]
 
-    return create_once(tenant, once, create)
+    return create_once(tenant, once, rows, create)
 
 
 def _create(tenant: Tenant, asked: _Asked) -> Run:

@@ -19,6 +19,7 @@ from runs.protocol.requests.runs import RunRequest
 from runs.schedules import next_time
 from runs.services.assistants import runnable_assistant
 from runs.services.filters import with_metadata
+from runs.services.once import Once, create_once
 from runs.services.threads import hold_thread
 from runs.services.webhooks import check_webhook
 
@@ -27,29 +28,32 @@ _CONFIGURABLE = ("body", "config", "configurable")
 NOT_THE_OWNER = "Only its owner can change a cron: it runs in their name."
 
 
-def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron:
-    """A cron whose runs go on this thread, or each on a new one. Raises NotFound, and Invalid."""
+def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate, once: Once | None = None) -> Cron:
+    """A cron whose runs go on this thread, or each on a new one. Raises NotFound, Invalid, and as `create_once`."""
+    return create_once(tenant, once, Cron.objects.for_tenant(tenant), lambda: [_create(tenant, thread_id, body)])[0]
+
+
+def _create(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron:
     now = timezone.now()
-    with transaction.atomic():
-        if thread_id is not None:
-            hold_thread(tenant, thread_id)
-        _check(tenant, thread_id, body, now)
-        cron = Cron(
-            organization_id=tenant.organization_id,
-            owner_id=tenant.user_id,
-            assistant=runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT),
-            thread_id=thread_id,
-            schedule=body.schedule,
-            timezone=body.timezone or "",
-            end_time=body.end_time,
-            enabled=body.enabled is not False,
-            on_run_completed="" if thread_id else body.on_run_completed or "delete",
-            payload={name: value for name, value in body.options().items() if value is not None},
-            metadata=body.metadata or {},
-            updated_at=now,
-        )
-        cron.next_run_at = _next_run(cron, now)
-        cron.save(force_insert=True)
+    if thread_id is not None:
+        hold_thread(tenant, thread_id)
+    _check(tenant, thread_id, body, now)
+    cron = Cron(
+        organization_id=tenant.organization_id,
+        owner_id=tenant.user_id,
+        assistant=runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT),
+        thread_id=thread_id,
+        schedule=body.schedule,
+        timezone=body.timezone or "",
+        end_time=body.end_time,
+        enabled=body.enabled is not False,
+        on_run_completed="" if thread_id else body.on_run_completed or "delete",
+        payload={name: value for name, value in body.options().items() if value is not None},
+        metadata=body.metadata or {},
+        updated_at=now,
+    )
+    cron.next_run_at = _next_run(cron, now)
+    cron.save(force_insert=True)
     return cron
 
 

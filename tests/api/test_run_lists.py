@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from runs.identifiers import new_id
-from runs.models import CreatedOnce, Run, Thread
+from runs.models import CreatedOnce, Graph, Run, Thread, WebhookEndpoint
 from runs.states import RunStatus
 from tests.factories import api_client, make_run, make_thread, tenant_of
 
@@ -216,6 +216,31 @@ def test_what_a_key_made_may_have_been_deleted(client, address):
     client.delete(f"/runs/{run['run_id']}")
     response = send(client, address)
     assert response.status_code == 409 and not Run.objects.exists()
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/batch"])
+def test_a_key_is_answered_though_the_request_could_not_be_obeyed_any_more(client, engine, alice, path):
+    assistant = client.post("/assistants", {"graph_id": "echo"}).json()["assistant_id"]
+    thread = make_thread(tenant_of(alice), graph_id="echo")
+    body = RUN | {
+        "assistant_id": assistant,
+        "checkpoint_id": "1f0a0000-0000-6000-8000-000000000001",
+        "config": {"configurable": {"thread_id": thread.pk}},
+        "webhook": "https://hooks.test/done",
+    }
+    engine.answers["has_checkpoint"] = True
+    body = [body] if path == "/runs/batch" else body
+    first = send(client, path, body)
+    assert first.status_code == 200
+    engine.answers["has_checkpoint"] = False
+    Graph.objects.update(error="gone")
+    WebhookEndpoint.objects.create(organization_id=tenant_of(alice).organization_id, url="https://hooks.test/done")
+    assert client.delete(f"/assistants/{assistant}").status_code == 204
+    again = send(client, path, body)
+    assert again.status_code == 200
+    first, again = (answer.json()[0] if path == "/runs/batch" else answer.json() for answer in (first, again))
+    assert again["run_id"] == first["run_id"]
+    assert send(client, path, body, key="other").status_code == 422
 
 
 @pytest.mark.parametrize("key", ["", " ", "k" * 256, "schlüssel", "a\tb"])
