@@ -288,3 +288,12 @@ def test_an_unknown_checkpoint_makes_no_run(client, alice, engine):
     assert not Run.objects.exists()
     engine.answers["has_checkpoint"] = True
     assert client.post(f"/threads/{thread.pk}/runs", body).status_code == 200
+
+
+def test_a_checkpoint_of_a_subgraph_reaches_the_run_with_those_around_it(client, alice, engine):
+    thread = make_thread(tenant_of(alice), graph_id="echo")
+    checkpoint = {"checkpoint_id": "c", "checkpoint_ns": "child:1", "checkpoint_map": {"": "b", "child:1": "c"}}
+    run = client.post(f"/threads/{thread.pk}/runs", RUN | {"checkpoint": checkpoint}).json()
+    assert run["kwargs"]["config"]["configurable"].items() >= checkpoint.items()
+    asked = [params["checkpoint"] for method, params in engine.questions if method == "has_checkpoint"]
+    assert {(place["checkpoint_ns"], place["checkpoint_id"]) for place in asked} == {("", "b"), ("child:1", "c")}

@@ -41,6 +41,9 @@ def test_the_shortest_run_has_the_defaults_of_the_server() -> None:
         {"config": {"tags": ["a"], "recursion_limit": 1, "configurable": {"thread_id": "t", "model": "m"}}},
         {"context": {"a": 1}, "metadata": {"b": None}},
         {"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": ""}, "checkpoint_id": "c"},
+        {"checkpoint": {"thread_id": "t"}, "checkpoint_id": "c"},
+        {"checkpoint": {"checkpoint_id": "c", "checkpoint_map": {"": "c"}}},
+        {"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n:1", "checkpoint_map": {"": "b", "n:1": "c"}}},
         {"interrupt_before": "*", "interrupt_after": ["a"]},
         {"stream_mode": "messages-tuple", "stream_subgraphs": True, "stream_resumable": False},
         {"stream_mode": []},
@@ -99,6 +102,11 @@ def test_what_a_run_may_ask_for(field: dict[str, Any]) -> None:
         ({"interrupt_before": "node"}, "interrupt_before"),
         ({"input": 1, "command": {"resume": 1}}, ()),
         ({"checkpoint": {"checkpoint_id": "c"}, "checkpoint_id": "d"}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n:1"}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n:1", "checkpoint_map": {"n:1": "c"}}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n", "checkpoint_map": {"": "b", "n": "d"}}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_map": {"": "d"}}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_map": {"": 1}}}, "checkpoint"),
     ],
 )
 def test_what_a_run_may_not_ask_for_is_named(field: dict[str, Any], loc: Any) -> None:

@@ -66,7 +66,8 @@ class CheckpointBody(Body):
     thread_id: str | None = None
     checkpoint_id: str | None = Field(default=None, max_length=255)
     checkpoint_ns: str | None = Field(default=None, max_length=1024)
-    checkpoint_map: Json | None = None
+    #: Of a graph inside another: the checkpoints of both, and of those between, by their namespaces.
+    checkpoint_map: Annotated[dict[str, str], Field(max_length=50)] | None = None
 
 
 class ConfigBody(Body):
