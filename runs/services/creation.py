@@ -82,6 +82,8 @@ def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
     if named is not None and not is_thread_id(named):
         raise Invalid(_THREAD_ID, "must be a UUID, or 1 to 64 letters, digits, '_' and '-'")
     if named is not None:
+        if body.on_completion is not None:
+            raise Invalid(("body", "on_completion"), "is an option of runs on a thread of their own")
         return _Asked(_requested(tenant, named, body), named, create=_creates(body))
     thread_id = str(new_id())
     temporary = (body.on_completion or settings.DEFAULT_ON_COMPLETION) == "delete"

@@ -145,6 +145,33 @@ def test_a_run_is_found_by_its_id_alone(client, alice, charlie):
         assert client.get(f"/runs/{run_id}").status_code == 404
 
 
+# Stateless runs that name their thread.
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/batch"])
+@pytest.mark.parametrize("default", ["create", "reject"])
+def test_a_named_thread_that_is_not_there_is_made_or_not(client, settings, path, default):
+    settings.DEFAULT_IF_NOT_EXISTS = default
+
+    def status(thread_id, **over):
+        body = RUN | {"config": {"configurable": {"thread_id": thread_id}}} | over
+        return client.post(path, [body] if path == "/runs/batch" else body).status_code
+
+    assert status("a") == (200 if default == "create" else 404)
+    assert status("b", if_not_exists="reject") == 404
+    assert status("c", if_not_exists="create") == 200
+    assert status("c", if_not_exists="reject") == 200
+    assert {thread.pk for thread in Thread.objects.all()} == ({"a", "c"} if default == "create" else {"c"})
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/batch"])
+def test_what_becomes_of_a_named_thread_is_no_question(client, path):
+    body = RUN | {"config": {"configurable": {"thread_id": "t"}}, "on_completion": "delete"}
+    response = client.post(path, [body] if path == "/runs/batch" else body)
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", "on_completion"])
+    assert not Thread.objects.exists()
+
+
 # Keys.
 
 
