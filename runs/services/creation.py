@@ -1,5 +1,6 @@
 """Runs: created."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,10 @@ from runs import lifecycle
 from runs.exceptions import Conflict, Invalid, NotFound
 from runs.identifiers import is_thread_id, new_id
 from runs.lifecycle import NewRun, Place, ThreadBusy
-from runs.models import Run
+from runs.models import Assistant, Run, Thread
 from runs.protocol.requests.runs import BatchItem, RunRequest
 from runs.requested import requested_run
+from runs.services.assistants import NOT_FOUND as ASSISTANT_NOT_FOUND
 from runs.services.assistants import runnable_assistant
 from runs.services.once import Once, create_once, made_before
 from runs.services.state import demand_checkpoint
@@ -110,10 +112,34 @@ def _create_all(tenant: Tenant, once: Once | None, prepare: Callable[[], Sequenc
 
     def create() -> Sequence[Run]:
         if len(asked) > 1:
-            lifecycle.lock_threads({each.thread_id for each in asked if not each.fresh})
+            _hold_all(tenant, asked)
         return [_create(tenant, each) for each in asked]
 
-    return create_once(tenant, once, rows, create)
+    try:
+        return create_once(tenant, once, rows, create)
+    except IntegrityError:
+        # At the commit, which waits for whoever deletes an assistant.
+        wanted = {each.new.assistant_id for each in asked}
+        if Assistant.objects.for_tenant(tenant).filter(pk__in=wanted).count() < len(wanted):
+            raise NotFound(ASSISTANT_NOT_FOUND) from None
+        raise
+
+
+def _hold_all(tenant: Tenant, asked: Sequence[_Asked]) -> None:
+    """Hold the threads that are named, and make those that may be made, in one order for everybody.
+
+    They are made first: who waits for somebody who makes the same one holds none that is there.
+    """
+    create: dict[str, bool] = {}
+    for each in asked:
+        if not each.fresh:
+            create.setdefault(each.thread_id, each.create)
+    there = set(Thread.objects.for_tenant(tenant).filter(pk__in=create).values_list("pk", flat=True))
+    for thread_id in sorted(create.keys() - there):
+        if create[thread_id]:
+            with contextlib.suppress(IntegrityError), transaction.atomic():
+                new_place(tenant, thread_id)
+    lifecycle.lock_threads(create)
 
 
 def _create(tenant: Tenant, asked: _Asked) -> Run:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
@@ -30,7 +30,12 @@ NOT_THE_OWNER = "Only its owner can change a cron: it runs in their name."
 
 def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate, once: Once | None = None) -> Cron:
     """A cron whose runs go on this thread, or each on a new one. Raises NotFound, Invalid, and as `create_once`."""
-    return create_once(tenant, once, Cron.objects.for_tenant(tenant), lambda: [_create(tenant, thread_id, body)])[0]
+    try:
+        return create_once(tenant, once, Cron.objects.for_tenant(tenant), lambda: [_create(tenant, thread_id, body)])[0]
+    except IntegrityError:
+        # At the commit, which waits for whoever deletes the assistant.
+        runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT)
+        raise
 
 
 def _create(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron:
