@@ -14,10 +14,10 @@ from runs.identifiers import is_thread_id, new_id
 from runs.lifecycle import NewRun, Place, ThreadBusy
 from runs.models import Assistant, Run, Thread
 from runs.protocol.requests.runs import BatchItem, RunRequest
-from runs.requested import requested_run
 from runs.services.assistants import NOT_FOUND as ASSISTANT_NOT_FOUND
 from runs.services.assistants import runnable_assistant
 from runs.services.once import Once, create_once, made_before
+from runs.services.requested import requested_run
 from runs.services.state import demand_checkpoint
 from runs.services.threads import NOT_FOUND as THREAD_NOT_FOUND
 from runs.services.threads import hold_thread, new_place
