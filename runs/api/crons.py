@@ -59,7 +59,7 @@ class CronViewSet(ApiViewSet):
     def retrieve(self, request: Request, cron_id: str) -> Response:
         return Response(cron_fields(crons.get_cron(tenant_of(request), cron_id)))
 
-    @operation("change_cron", "Change a cron", body=CronPatch, answers={200: schema.Cron}, refusals=[404])
+    @operation("change_cron", "Change a cron", body=CronPatch, answers={200: schema.Cron}, refusals=[404, 409])
     def partial_update(self, request: Request, cron_id: str) -> Response:
         return Response(cron_fields(crons.patch_cron(tenant_of(request), cron_id, body_of(request, CronPatch))))
 

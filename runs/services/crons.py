@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from accounts.tenancy import Tenant
-from runs.exceptions import Forbidden, Invalid, NotFound
+from runs.exceptions import Conflict, Forbidden, Invalid, NotFound
 from runs.identifiers import is_uuid, system_assistant_id
 from runs.models import Cron
 from runs.models.cron import CronQuerySet
@@ -29,7 +29,10 @@ NOT_THE_OWNER = "Only its owner can change a cron: it runs in their name."
 
 
 def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate, once: Once | None = None) -> Cron:
-    """A cron whose runs go on this thread, or each on a new one. Raises NotFound, Invalid, and as `create_once`."""
+    """A cron whose runs go on this thread, or each on a new one.
+
+    Raises NotFound, Invalid, Conflict when the organization has too many, and as `create_once`.
+    """
     try:
         return create_once(tenant, once, Cron.objects.for_tenant(tenant), lambda: [_create(tenant, thread_id, body)])[0]
     except IntegrityError:
@@ -43,6 +46,8 @@ def _create(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron:
     if thread_id is not None:
         hold_thread(tenant, thread_id)
     _check(tenant, thread_id, body, now)
+    if body.enabled is not False:
+        _demand_room(tenant)
     cron = Cron(
         organization_id=tenant.organization_id,
         owner_id=tenant.user_id,
@@ -78,6 +83,15 @@ def _check(tenant: Tenant, thread_id: str | None, body: CronPatch, now: datetime
         raise Invalid(("body", "end_time"), "has passed")
 
 
+def _demand_room(tenant: Tenant) -> None:
+    """Raise Conflict when the organization has as many enabled crons as it may have; some more, if many ask at once."""
+    enabled = Cron.objects.filter(organization_id=tenant.organization_id, enabled=True)
+    if enabled.count() >= settings.MAX_CRONS_PER_ORGANIZATION:
+        raise Conflict(
+            f"The organization has {settings.MAX_CRONS_PER_ORGANIZATION} enabled crons; it can have no more."
+        )
+
+
 def _next_run(cron: Cron, now: datetime) -> datetime | None:
     return next_time(cron.schedule, cron.timezone, after=now, until=cron.end_time) if cron.enabled else None
 
@@ -95,7 +109,7 @@ def _first(crons: CronQuerySet, cron_id: str) -> Cron:
 
 
 def patch_cron(tenant: Tenant, cron_id: str, body: CronPatch) -> Cron:
-    """Replace what the body names; null takes an option back. Raises NotFound, Forbidden and Invalid.
+    """Replace what the body names; null takes an option back. Raises NotFound, Forbidden, Invalid and Conflict.
 
     The next run moves only if what says when it is due was named.
     """
@@ -105,6 +119,8 @@ def patch_cron(tenant: Tenant, cron_id: str, body: CronPatch) -> Cron:
         if cron.owner_id != tenant.user_id:
             raise Forbidden(NOT_THE_OWNER)
         _check(tenant, cron.thread_id, body, now)
+        if body.enabled and not cron.enabled:
+            _demand_room(tenant)
         options = {**cron.payload, **body.options()}
         cron.payload = {name: value for name, value in options.items() if value is not None}
         _apply(cron, body)

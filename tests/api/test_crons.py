@@ -304,3 +304,18 @@ def test_a_key_makes_one_cron(client, alice):
         assert client.delete(f"/runs/crons/{first['cron_id']}").status_code == 204
         assert client.post(address, HOURLY, headers={"Idempotency-Key": "key"}).status_code == 409
     assert not Cron.objects.exists()
+
+
+def test_an_organization_has_so_many_enabled_crons_and_no_more(client, alice, bob, charlie, settings):
+    settings.MAX_CRONS_PER_ORGANIZATION = 2
+    bobs = make_cron(tenant_of(bob))
+    first = client.post("/runs/crons", HOURLY).json()
+    paused = client.post("/runs/crons", HOURLY | {"enabled": False}).json()
+    path = f"/runs/crons/{paused['cron_id']}"
+    for response in (client.post("/runs/crons", HOURLY), client.patch(path, {"enabled": True})):
+        assert response.status_code == 409
+    assert Cron.objects.count() == 3
+    assert client.patch(f"/runs/crons/{first['cron_id']}", {"enabled": True}).status_code == 200
+    assert api_client(charlie).post("/runs/crons", HOURLY).status_code == 200
+    bobs.delete()
+    assert client.patch(path, {"enabled": True}).status_code == 200
