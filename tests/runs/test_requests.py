@@ -204,7 +204,13 @@ def test_history_begins_where_a_client_says(before: Any) -> None:
     HistoryQuery.model_validate({"before": before})
 
 
-@pytest.mark.parametrize("wrong", [{"checkpoint_id": 5}, {"checkpoint_id": {"a": 1}}, {"checkpoint_map": 5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"checkpoint_id": 5}, {"checkpoint_id": {"a": 1}}, {"checkpoint_map": 5}, {"checkpoint_map": {"": 5}}),
+        {"checkpoint_map": {str(number): "c" for number in range(21)}},
+    ],
+)
 def test_a_place_in_configurable_has_the_type_of_a_place(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         RunRequest.model_validate({"assistant_id": "echo", "config": {"configurable": wrong}})
