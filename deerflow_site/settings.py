@@ -285,6 +285,7 @@ DEERFLOW_MODEL = env.text("DEERFLOW_MODEL")  # Empty: the built-in agents use th
 WEBHOOK_ALLOW_PRIVATE = env.flag("WEBHOOK_ALLOW_PRIVATE", False)
 
 MAX_ATTEMPTS = env.integer("MAX_ATTEMPTS", 3, at_least=1)
+MAX_CRONS_PER_ORGANIZATION = env.integer("MAX_CRONS_PER_ORGANIZATION", 1000, at_least=0)
 RUN_TIMEOUT = env.seconds("RUN_TIMEOUT", 3600)
 CANCEL_GRACE = env.seconds("CANCEL_GRACE", 3)
 DRAIN_SECONDS = env.seconds("DRAIN_SECONDS", 30)

@@ -49,10 +49,14 @@ def read_webhooks(entry: object, env: Mapping[str, str]) -> WebhookConfig:
     prefix = document.get("env_prefix", _DEFAULT_PREFIX)
     if not isinstance(prefix, str) or not prefix:
         raise BadWebhooks("webhooks.env_prefix must be the beginning of the names of variables.")
-    headers = _object(document.get("headers", {}), "webhooks.headers", None)
-    return WebhookConfig(
-        {name: _header(name, value, prefix, env) for name, value in headers.items()}, _rules(document.get("url", {}))
-    )
+    entries = _object(document.get("headers", {}), "webhooks.headers", None)
+    headers = {name: _header(name, value, prefix, env) for name, value in entries.items()}
+    rules = _rules(document.get("url", {}))
+    secret = next((name for name, value in entries.items() if _VARIABLE.search(value)), None)
+    if secret is not None and not rules.allowed_domains:
+        # Whoever may start a run says where they go.
+        raise BadWebhooks(f"the webhook header {secret!r} names a variable, so webhooks.url needs allowed_domains.")
+    return WebhookConfig(headers, rules)
 
 
 def _object(entry: object, name: str, keys: set[str] | None) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def chunks_of(thread_id: str) -> list[Chunk]:
 
 
 def run_kwargs(thread_id: str, run_id: uuid.UUID, **over: Any) -> dict[str, Any]:
-    """`Run.kwargs` as `runs.services.runs` fills it in for a request with nothing but an input."""
+    """`Run.kwargs` as `runs.services.requested` fills it in for a request with nothing but an input."""
     graph_id = over.pop("graph_id", "echo")
     server = {
         "thread_id": thread_id,

@@ -3,6 +3,7 @@ from rest_framework.response import Response
 
 from runs.api import schema
 from runs.api.base import ApiViewSet, page
+from runs.api.once import once_of
 from runs.api.query import body_of, tenant_of
 from runs.api.schema import operation
 from runs.api.shapes import cron_fields
@@ -26,10 +27,11 @@ class CronViewSet(ApiViewSet):
         "Start runs by a schedule, each on a thread of its own",
         body=CronCreate,
         answers={200: schema.Cron},
-        refusals=[404],
+        parameters=[schema.ONCE],
+        refusals=[404, 409],
     )
     def create(self, request: Request) -> Response:
-        made = crons.create_cron(tenant_of(request), None, body_of(request, CronCreate))
+        made = crons.create_cron(tenant_of(request), None, body_of(request, CronCreate), once_of(request))
         return Response(cron_fields(made))
 
     @operation(
@@ -37,10 +39,11 @@ class CronViewSet(ApiViewSet):
         "Start runs by a schedule on a thread",
         body=CronCreate,
         answers={200: schema.Cron},
-        refusals=[404],
+        parameters=[schema.ONCE],
+        refusals=[404, 409],
     )
     def create_for_thread(self, request: Request, thread_id: str) -> Response:
-        made = crons.create_cron(tenant_of(request), thread_id, body_of(request, CronCreate))
+        made = crons.create_cron(tenant_of(request), thread_id, body_of(request, CronCreate), once_of(request))
         return Response(cron_fields(made))
 
     @operation("search_crons", "Find crons", body=CronSearch, answers={200: schema.Crons}, parameters=schema.PAGES)
@@ -56,7 +59,7 @@ class CronViewSet(ApiViewSet):
     def retrieve(self, request: Request, cron_id: str) -> Response:
         return Response(cron_fields(crons.get_cron(tenant_of(request), cron_id)))
 
-    @operation("change_cron", "Change a cron", body=CronPatch, answers={200: schema.Cron}, refusals=[404])
+    @operation("change_cron", "Change a cron", body=CronPatch, answers={200: schema.Cron}, refusals=[404, 409])
     def partial_update(self, request: Request, cron_id: str) -> Response:
         return Response(cron_fields(crons.patch_cron(tenant_of(request), cron_id, body_of(request, CronPatch))))
 

@@ -50,7 +50,7 @@ class MessageViewSet(ApiViewSet):
     def page(self, request: Request, thread_id: str) -> Response:
         if "after_seq" in request.query_params:
             raise Invalid(("query", "after_seq"), "is not taken here: pages go back from the newest")
-        found = messages.thread_messages(tenant_of(request), thread_id, _cursor(request), hidden=False)
+        found = messages.thread_messages(tenant_of(request), thread_id, _cursor(request), with_helpers=False)
         next_before = found.rows[0].seq if found.has_more else None
         return Response({"data": _rows(found), "has_more": found.has_more, "next_before_seq": next_before})
 

@@ -15,7 +15,8 @@ class CreatedOnce(TenantModel):
     key = models.CharField(max_length=64)
     #: Of the body.
     digest = models.CharField(max_length=64)
-    run_ids = JSONField(default=list)
+    #: Of what it made, in order.
+    ids = JSONField(default=list)
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = TenantQuerySet["CreatedOnce"].as_manager()

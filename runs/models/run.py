@@ -33,7 +33,7 @@ class Run(TenantModel):
     assistant = models.ForeignKey(Assistant, on_delete=models.SET_NULL, null=True, related_name="runs")
     graph_id = models.CharField(max_length=64)
     status = models.CharField(max_length=16, choices=RunStatus.choices, default=RunStatus.PENDING)
-    #: What was asked for, with all defaults filled in: see `runs.services.runs`.
+    #: What was asked for, with all defaults filled in: see `runs.services.requested`.
     kwargs = JSONField()
     metadata = JSONField(default=dict, blank=True)
     #: The run that this one goes on from, as its creator said.

@@ -11,7 +11,8 @@ from accounts.prepared import Prepared
 from accounts.tenancy import Tenant
 from runs.exceptions import Conflict, Invalid, NotFound
 from runs.identifiers import is_uuid, new_id, system_assistant_id
-from runs.models import Assistant, AssistantVersion, Graph, Thread
+from runs.lifecycle import lock_threads
+from runs.models import Assistant, AssistantVersion, Cron, Graph, Run, Thread
 from runs.models.assistant import AssistantQuerySet
 from runs.protocol.requests.assistants import (
     AssistantCount,
@@ -211,11 +212,27 @@ def delete_assistant(tenant: Tenant, name: str, *, delete_threads: bool) -> None
     if delete_threads:
         _delete_threads(tenant, assistant)
     with transaction.atomic():
+        _let_go(assistant)
         # Whoever makes a run of it meanwhile waits, and then finds none.
         Assistant.objects.for_tenant(tenant).select_for_update().filter(pk=assistant.pk).first()
         deleted, _ = Assistant.objects.for_tenant(tenant).filter(pk=assistant.pk).delete()
     if not deleted:
         raise NotFound(NOT_FOUND)
+
+
+def _let_go(assistant: Assistant) -> None:
+    """Delete its crons, and take it from its runs: before it is held, as whoever holds one of them may wait for it.
+
+    Threads come before their crons and runs, and each kind comes in one order for everybody.
+    """
+    crons = Cron.objects.filter(assistant=assistant)
+    lock_threads(list(crons.exclude(thread=None).values_list("thread_id", flat=True)))
+    held = list(crons.order_by("pk").select_for_update().values_list("pk", flat=True))
+    Cron.objects.filter(pk__in=held).delete()
+    runs = Run.objects.filter(assistant=assistant)
+    for _ in runs.order_by("pk").select_for_update(no_key=True).values_list("pk").iterator():
+        pass  # Held in this order; an update has none.
+    runs.update(assistant=None)
 
 
 def _delete_threads(tenant: Tenant, assistant: Assistant) -> None:

@@ -1,6 +1,7 @@
 """Runs: created."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from django.conf import settings
@@ -11,11 +12,12 @@ from runs import lifecycle
 from runs.exceptions import Conflict, Invalid, NotFound
 from runs.identifiers import is_thread_id, new_id
 from runs.lifecycle import NewRun, Place, ThreadBusy
-from runs.models import Run
+from runs.models import Assistant, Run, Thread
 from runs.protocol.requests.runs import BatchItem, RunRequest
-from runs.requested import requested_run
+from runs.services.assistants import NOT_FOUND as ASSISTANT_NOT_FOUND
 from runs.services.assistants import runnable_assistant
-from runs.services.once import Once, create_once
+from runs.services.once import Once, create_once, made_before
+from runs.services.requested import requested_run
 from runs.services.state import demand_checkpoint
 from runs.services.threads import NOT_FOUND as THREAD_NOT_FOUND
 from runs.services.threads import hold_thread, new_place
@@ -31,18 +33,23 @@ def create_run(tenant: Tenant, thread_id: str, body: RunRequest, once: Once | No
     Raises NotFound, Invalid, Unavailable, and Conflict when the thread is busy and the strategy is to reject, or when
     it is resumed and waits for nothing.
     """
-    return _create_all(tenant, [_on_thread(tenant, thread_id, body)], once)[0]
+    return _create_all(tenant, once, lambda: [_on_thread(tenant, thread_id, body)])[0]
 
 
 def create_stateless_run(tenant: Tenant, body: RunRequest, once: Once | None = None) -> Run:
     """A run on a thread of its own, or on the one in `config.configurable.thread_id`. Raises as `create_run`."""
-    return _create_all(tenant, [_stateless(tenant, body)], once)[0]
+    return _create_all(tenant, once, lambda: [_stateless(tenant, body)])[0]
 
 
 def create_batch(tenant: Tenant, items: Sequence[BatchItem], once: Once | None = None) -> Sequence[Run]:
     """All of these runs, or none. Raises as `create_run`."""
-    asked = [_on_thread(tenant, item.thread_id, item) if item.thread_id else _stateless(tenant, item) for item in items]
-    return _create_all(tenant, asked, once)
+
+    def prepare() -> list[_Asked]:
+        return [
+            _on_thread(tenant, item.thread_id, item) if item.thread_id else _stateless(tenant, item) for item in items
+        ]
+
+    return _create_all(tenant, once, prepare)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,8 @@ def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
     if named is not None and not is_thread_id(named):
         raise Invalid(_THREAD_ID, "must be a UUID, or 1 to 64 letters, digits, '_' and '-'")
     if named is not None:
+        if body.on_completion is not None:
+            raise Invalid(("body", "on_completion"), "is an option of runs on a thread of their own")
         return _Asked(_requested(tenant, named, body), named, create=_creates(body))
     thread_id = str(new_id())
     temporary = (body.on_completion or settings.DEFAULT_ON_COMPLETION) == "delete"
@@ -93,13 +102,44 @@ def _requested(tenant: Tenant, thread_id: str, body: RunRequest, *, temporary: b
     return new
 
 
-def _create_all(tenant: Tenant, asked: Sequence[_Asked], once: Once | None) -> Sequence[Run]:
+def _create_all(tenant: Tenant, once: Once | None, prepare: Callable[[], Sequence[_Asked]]) -> Sequence[Run]:
+    rows = Run.objects.for_tenant(tenant)
+    before = made_before(tenant, once, rows)
+    if before is not None:
+        return before
+    # An engine may be asked, so no transaction is open.
+    asked = prepare()
+
     def create() -> Sequence[Run]:
         if len(asked) > 1:
-            lifecycle.lock_threads({each.thread_id for each in asked if not each.fresh})
+            _hold_all(tenant, asked)
         return [_create(tenant, each) for each in asked]
 
-    return create_once(tenant, once, create)
+    try:
+        return create_once(tenant, once, rows, create)
+    except IntegrityError:
+        # At the commit, which waits for whoever deletes an assistant.
+        wanted = {each.new.assistant_id for each in asked}
+        if Assistant.objects.for_tenant(tenant).filter(pk__in=wanted).count() < len(wanted):
+            raise NotFound(ASSISTANT_NOT_FOUND) from None
+        raise
+
+
+def _hold_all(tenant: Tenant, asked: Sequence[_Asked]) -> None:
+    """Hold the threads that are named, and make those that may be made, in one order for everybody.
+
+    They are made first: who waits for somebody who makes the same one holds none that is there.
+    """
+    create: dict[str, bool] = {}
+    for each in asked:
+        if not each.fresh:
+            create.setdefault(each.thread_id, each.create)
+    there = set(Thread.objects.for_tenant(tenant).filter(pk__in=create).values_list("pk", flat=True))
+    for thread_id in sorted(create.keys() - there):
+        if create[thread_id]:
+            with contextlib.suppress(IntegrityError), transaction.atomic():
+                new_place(tenant, thread_id)
+    lifecycle.lock_threads(create)
 
 
 def _create(tenant: Tenant, asked: _Asked) -> Run:

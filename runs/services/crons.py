@@ -5,12 +5,12 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from accounts.tenancy import Tenant
-from runs.exceptions import Forbidden, Invalid, NotFound
+from runs.exceptions import Conflict, Forbidden, Invalid, NotFound
 from runs.identifiers import is_uuid, system_assistant_id
 from runs.models import Cron
 from runs.models.cron import CronQuerySet
@@ -19,6 +19,7 @@ from runs.protocol.requests.runs import RunRequest
 from runs.schedules import next_time
 from runs.services.assistants import runnable_assistant
 from runs.services.filters import with_metadata
+from runs.services.once import Once, create_once
 from runs.services.threads import hold_thread
 from runs.services.webhooks import check_webhook
 
@@ -27,29 +28,42 @@ _CONFIGURABLE = ("body", "config", "configurable")
 NOT_THE_OWNER = "Only its owner can change a cron: it runs in their name."
 
 
-def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron:
-    """A cron whose runs go on this thread, or each on a new one. Raises NotFound, and Invalid."""
+def create_cron(tenant: Tenant, thread_id: str | None, body: CronCreate, once: Once | None = None) -> Cron:
+    """A cron whose runs go on this thread, or each on a new one.
+
+    Raises NotFound, Invalid, Conflict when the organization has too many, and as `create_once`.
+    """
+    try:
+        return create_once(tenant, once, Cron.objects.for_tenant(tenant), lambda: [_create(tenant, thread_id, body)])[0]
+    except IntegrityError:
+        # At the commit, which waits for whoever deletes the assistant.
+        runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT)
+        raise
+
+
+def _create(tenant: Tenant, thread_id: str | None, body: CronCreate) -> Cron:
     now = timezone.now()
-    with transaction.atomic():
-        if thread_id is not None:
-            hold_thread(tenant, thread_id)
-        _check(tenant, thread_id, body, now)
-        cron = Cron(
-            organization_id=tenant.organization_id,
-            owner_id=tenant.user_id,
-            assistant=runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT),
-            thread_id=thread_id,
-            schedule=body.schedule,
-            timezone=body.timezone or "",
-            end_time=body.end_time,
-            enabled=body.enabled is not False,
-            on_run_completed="" if thread_id else body.on_run_completed or "delete",
-            payload={name: value for name, value in body.options().items() if value is not None},
-            metadata=body.metadata or {},
-            updated_at=now,
-        )
-        cron.next_run_at = _next_run(cron, now)
-        cron.save(force_insert=True)
+    if thread_id is not None:
+        hold_thread(tenant, thread_id)
+    _check(tenant, thread_id, body, now)
+    if body.enabled is not False:
+        _demand_room(tenant)
+    cron = Cron(
+        organization_id=tenant.organization_id,
+        owner_id=tenant.user_id,
+        assistant=runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT),
+        thread_id=thread_id,
+        schedule=body.schedule,
+        timezone=body.timezone or "",
+        end_time=body.end_time,
+        enabled=body.enabled is not False,
+        on_run_completed="" if thread_id else body.on_run_completed or "delete",
+        payload={name: value for name, value in body.options().items() if value is not None},
+        metadata=body.metadata or {},
+        updated_at=now,
+    )
+    cron.next_run_at = _next_run(cron, now)
+    cron.save(force_insert=True)
     return cron
 
 
@@ -69,6 +83,15 @@ def _check(tenant: Tenant, thread_id: str | None, body: CronPatch, now: datetime
         raise Invalid(("body", "end_time"), "has passed")
 
 
+def _demand_room(tenant: Tenant) -> None:
+    """Raise Conflict when the organization has as many enabled crons as it may have; some more, if many ask at once."""
+    enabled = Cron.objects.filter(organization_id=tenant.organization_id, enabled=True)
+    if enabled.count() >= settings.MAX_CRONS_PER_ORGANIZATION:
+        raise Conflict(
+            f"The organization has {settings.MAX_CRONS_PER_ORGANIZATION} enabled crons; it can have no more."
+        )
+
+
 def _next_run(cron: Cron, now: datetime) -> datetime | None:
     return next_time(cron.schedule, cron.timezone, after=now, until=cron.end_time) if cron.enabled else None
 
@@ -86,7 +109,7 @@ def _first(crons: CronQuerySet, cron_id: str) -> Cron:
 
 
 def patch_cron(tenant: Tenant, cron_id: str, body: CronPatch) -> Cron:
-    """Replace what the body names; null takes an option back. Raises NotFound, Forbidden and Invalid.
+    """Replace what the body names; null takes an option back. Raises NotFound, Forbidden, Invalid and Conflict.
 
     The next run moves only if what says when it is due was named.
     """
@@ -96,6 +119,8 @@ def patch_cron(tenant: Tenant, cron_id: str, body: CronPatch) -> Cron:
         if cron.owner_id != tenant.user_id:
             raise Forbidden(NOT_THE_OWNER)
         _check(tenant, cron.thread_id, body, now)
+        if body.enabled and not cron.enabled:
+            _demand_room(tenant)
         options = {**cron.payload, **body.options()}
         cron.payload = {name: value for name, value in options.items() if value is not None}
         _apply(cron, body)

@@ -40,11 +40,11 @@ class Page:
 _RUNS = Prefetch("run", queryset=Run.objects.only("thread_id", "owner_id", "created_at", "ended_at"))
 
 
-def thread_messages(tenant: Tenant, thread_id: str, cursor: Cursor, *, hidden: bool = True) -> Page:
-    """The messages of a thread; not those of helpers of the agent unless `hidden`. Raises NotFound."""
+def thread_messages(tenant: Tenant, thread_id: str, cursor: Cursor, *, with_helpers: bool = True) -> Page:
+    """The messages of a thread; those of helpers of the agent too if `with_helpers`. Raises NotFound."""
     thread = get_thread(tenant, thread_id)
     found = Message.objects.filter(thread_id=thread.pk)
-    return _page(found if hidden else found.filter(caller=LEAD_AGENT), cursor)
+    return _page(found if with_helpers else found.filter(caller=LEAD_AGENT), cursor)
 
 
 def run_messages(tenant: Tenant, thread_id: str | None, run_id: str, cursor: Cursor) -> Page:

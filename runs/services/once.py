@@ -1,14 +1,16 @@
 """Requests that create at most once, however often they are sent: by their Idempotency-Key."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, models, transaction
 from django.utils import timezone
 
-from accounts.tenancy import Tenant
+from accounts.tenancy import Tenant, TenantQuerySet
 from runs.exceptions import Conflict, Invalid
-from runs.models import CreatedOnce, Run
+from runs.models import CreatedOnce
+
+AnyRow = TypeVar("AnyRow", bound=models.Model)
 
 
 class Once(NamedTuple):
@@ -18,8 +20,21 @@ class Once(NamedTuple):
     digest: str
 
 
-def create_once(tenant: Tenant, once: Once | None, create: Callable[[], Sequence[Run]]) -> Sequence[Run]:
-    """What `create` makes, or what it made for the same key before, all in one transaction.
+def made_before(tenant: Tenant, once: Once | None, rows: models.QuerySet[AnyRow]) -> Sequence[AnyRow] | None:
+    """Those of `rows` that a request with this key made; None when there was none. Raises as `create_once`.
+
+    Whoever asks this before the request is looked at answers a repetition even when it could not be obeyed any more.
+    """
+    if once is None:
+        return None
+    kept = _of_key(tenant, once).filter(created_at__gte=timezone.now() - CreatedOnce.KEPT_FOR).first()
+    return None if kept is None else _rows_of(kept, once, rows)
+
+
+def create_once(
+    tenant: Tenant, once: Once | None, rows: models.QuerySet[AnyRow], create: Callable[[], Sequence[AnyRow]]
+) -> Sequence[AnyRow]:
+    """What `create` makes, or those of `rows` that it made for the same key before, all in one transaction.
 
     A `create` that raises uses up no key. Raises Invalid for a key that came with another body, Conflict when what it
     made is gone.
@@ -27,7 +42,7 @@ def create_once(tenant: Tenant, once: Once | None, create: Callable[[], Sequence
     with transaction.atomic():
         if once is None:
             return create()
-        mine = CreatedOnce.objects.for_tenant(tenant).filter(owner_id=tenant.user_id, key=once.key)
+        mine = _of_key(tenant, once)
         mine.filter(created_at__lt=timezone.now() - CreatedOnce.KEPT_FOR).delete()
         try:
             with transaction.atomic():
@@ -35,17 +50,21 @@ def create_once(tenant: Tenant, once: Once | None, create: Callable[[], Sequence
                     organization_id=tenant.organization_id, owner_id=tenant.user_id, key=once.key, digest=once.digest
                 )
         except IntegrityError:
-            return _made_before(tenant, once, mine.get())
+            return _rows_of(mine.get(), once, rows)
         made = create()
-        row.run_ids = [str(run.run_id) for run in made]
-        row.save(update_fields=["run_ids"])
+        row.ids = [str(each.pk) for each in made]
+        row.save(update_fields=["ids"])
         return made
 
 
-def _made_before(tenant: Tenant, once: Once, row: CreatedOnce) -> Sequence[Run]:
-    if row.digest != once.digest:
+def _of_key(tenant: Tenant, once: Once) -> TenantQuerySet[CreatedOnce]:
+    return CreatedOnce.objects.for_tenant(tenant).filter(owner_id=tenant.user_id, key=once.key)
+
+
+def _rows_of(kept: CreatedOnce, once: Once, rows: models.QuerySet[AnyRow]) -> Sequence[AnyRow]:
+    if kept.digest != once.digest:
         raise Invalid(("header", "Idempotency-Key"), "was sent with another body before")
-    found = {str(run.run_id): run for run in Run.objects.for_tenant(tenant).filter(run_id__in=row.run_ids)}
-    if len(found) < len(row.run_ids):
+    found = {str(row.pk): row for row in rows.filter(pk__in=kept.ids)}
+    if len(found) < len(kept.ids):
         raise Conflict("What this Idempotency-Key made has been deleted.")
-    return [found[run_id] for run_id in row.run_ids]
+    return [found[key] for key in kept.ids]

@@ -78,13 +78,18 @@ def _part(state: dict[str, Any], select: Sequence[str]) -> dict[str, Any]:
 
 
 def demand_checkpoint(tenant: Tenant, thread_id: str, configurable: dict[str, Any]) -> None:
-    """Raise NotFound unless the thread has the checkpoint that `configurable` names, if it names one."""
+    """Raise NotFound unless the thread has the checkpoints that `configurable` names, if it names any."""
     if not configurable.get("checkpoint_id"):
         return
     thread = get_thread(tenant, thread_id)
-    named = {key: configurable.get(key) or "" for key in ("checkpoint_id", "checkpoint_ns")}
-    if orjson.loads(_ask("has_checkpoint", tenant, thread, checkpoint=named)) is not True:
-        raise NotFound(NOT_FOUND)
+    places = configurable.get("checkpoint_map") or {}
+    for namespace, checkpoint_id in {
+        **places,
+        configurable.get("checkpoint_ns") or "": configurable["checkpoint_id"],
+    }.items():
+        named = {"checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
+        if orjson.loads(_ask("has_checkpoint", tenant, thread, checkpoint=named)) is not True:
+            raise NotFound(NOT_FOUND)
 
 
 def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str, Any]:

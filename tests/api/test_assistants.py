@@ -79,8 +79,17 @@ def test_what_means_nothing_on_the_other_side_is_not_mirrored(make):
     """Else a context could set keys of `configurable` that only the server sets."""
     made = make(context={"user_id": "eve", "__pregel_resuming": True, "langgraph_x": 1, "thread_id": 5, "a": 1})
     assert made["config"] == {"configurable": {"a": 1}}
-    made = make(config={"configurable": {"thread_id": "t", "checkpoint_id": "c", "a": 1}})
-    assert made["context"] == {"a": 1}
+
+
+@pytest.mark.parametrize("place", [{"thread_id": "t"}, {"checkpoint_id": "c"}, {"checkpoint_map": {"": "c"}}])
+def test_where_a_run_goes_on_is_not_for_an_assistant_to_say(client, make, place):
+    path = path_of(make())
+    before = fingerprint()
+    body = {"config": {"configurable": {**place, "a": 1}}}
+    for response in (client.post("/assistants", {"graph_id": "echo"} | body), client.patch(path, body)):
+        assert response.status_code == 422
+        assert next(iter(place)) in response.content.decode()
+    assert fingerprint() == before
 
 
 def test_two_truths_are_refused(client, make):
@@ -119,12 +128,6 @@ def test_a_patch_replaces_what_it_names(client, make):
     patched = client.patch(path_of(made), {"config": {"configurable": {"c": 3}}}).json()
     assert (patched["config"], patched["context"]) == ({"configurable": {"c": 3}}, {"c": 3})
     assert client.patch(path_of(made), {"description": ""}).json()["description"] == ""
-
-
-def test_a_context_leaves_the_places_of_configurable(client, make):
-    made = make(config={"configurable": {"thread_id": "t", "a": 1}})
-    patched = client.patch(path_of(made), {"context": {"b": 2, "thread_id": "other"}}).json()
-    assert patched["config"] == {"configurable": {"thread_id": "t", "b": 2}}
 
 
 @pytest.mark.parametrize(

@@ -292,3 +292,30 @@ def test_its_webhook_is_checked_when_it_is_made_and_changed(client):
     assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "webhook"])
     cron = client.post("/runs/crons", body | {"webhook": "https://example.org/hook"}).json()
     assert client.patch(f"/runs/crons/{cron['cron_id']}", {"webhook": "http://127.1/"}).status_code == 422
+
+
+def test_a_key_makes_one_cron(client, alice):
+    thread = make_thread(tenant_of(alice))
+    for address in ("/runs/crons", f"/threads/{thread.pk}/runs/crons"):
+        first, again = (client.post(address, HOURLY, headers={"Idempotency-Key": "key"}).json() for _ in range(2))
+        assert first == again
+        other = client.post(address, HOURLY | {"schedule": "1 * * * *"}, headers={"Idempotency-Key": "key"})
+        assert (other.status_code, other.json()["detail"][0]["loc"]) == (422, ["header", "Idempotency-Key"])
+        assert client.delete(f"/runs/crons/{first['cron_id']}").status_code == 204
+        assert client.post(address, HOURLY, headers={"Idempotency-Key": "key"}).status_code == 409
+    assert not Cron.objects.exists()
+
+
+def test_an_organization_has_so_many_enabled_crons_and_no_more(client, alice, bob, charlie, settings):
+    settings.MAX_CRONS_PER_ORGANIZATION = 2
+    bobs = make_cron(tenant_of(bob))
+    first = client.post("/runs/crons", HOURLY).json()
+    paused = client.post("/runs/crons", HOURLY | {"enabled": False}).json()
+    path = f"/runs/crons/{paused['cron_id']}"
+    for response in (client.post("/runs/crons", HOURLY), client.patch(path, {"enabled": True})):
+        assert response.status_code == 409
+    assert Cron.objects.count() == 3
+    assert client.patch(f"/runs/crons/{first['cron_id']}", {"enabled": True}).status_code == 200
+    assert api_client(charlie).post("/runs/crons", HOURLY).status_code == 200
+    bobs.delete()
+    assert client.patch(path, {"enabled": True}).status_code == 200

@@ -318,8 +318,8 @@ def many(tenant, thread, run):
 
 
 @pytest.mark.parametrize("cursor", [Cursor(50), Cursor(50, before=200), Cursor(50, after=100)])
-@pytest.mark.parametrize("hidden", [True, False])
-def test_pages_are_read_by_an_index_and_not_sorted(monkeypatch, tenant, many, cursor, hidden):
+@pytest.mark.parametrize("with_helpers", [True, False])
+def test_pages_are_read_by_an_index_and_not_sorted(monkeypatch, tenant, many, cursor, with_helpers):
     plans = []
     fetch = QuerySet._fetch_all
 
@@ -329,7 +329,7 @@ def test_pages_are_read_by_an_index_and_not_sorted(monkeypatch, tenant, many, cu
         fetch(self)
 
     monkeypatch.setattr(QuerySet, "_fetch_all", explained)
-    messages.thread_messages(tenant, many.thread_id, cursor, hidden=hidden)
+    messages.thread_messages(tenant, many.thread_id, cursor, with_helpers=with_helpers)
     messages.run_messages(tenant, None, str(many.pk), cursor)
     assert len(plans) == 2
     for found in plans:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.utils import timezone
 
 from runs.identifiers import new_id
-from runs.models import CreatedOnce, Run, Thread
+from runs.models import CreatedOnce, Graph, Run, Thread, WebhookEndpoint
 from runs.states import RunStatus
 from tests.factories import api_client, make_run, make_thread, tenant_of
 
@@ -145,6 +145,33 @@ def test_a_run_is_found_by_its_id_alone(client, alice, charlie):
         assert client.get(f"/runs/{run_id}").status_code == 404
 
 
+# Stateless runs that name their thread.
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/batch"])
+@pytest.mark.parametrize("default", ["create", "reject"])
+def test_a_named_thread_that_is_not_there_is_made_or_not(client, settings, path, default):
+    settings.DEFAULT_IF_NOT_EXISTS = default
+
+    def status(thread_id, **over):
+        body = RUN | {"config": {"configurable": {"thread_id": thread_id}}} | over
+        return client.post(path, [body] if path == "/runs/batch" else body).status_code
+
+    assert status("a") == (200 if default == "create" else 404)
+    assert status("b", if_not_exists="reject") == 404
+    assert status("c", if_not_exists="create") == 200
+    assert status("c", if_not_exists="reject") == 200
+    assert {thread.pk for thread in Thread.objects.all()} == ({"a", "c"} if default == "create" else {"c"})
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/batch"])
+def test_what_becomes_of_a_named_thread_is_no_question(client, path):
+    body = RUN | {"config": {"configurable": {"thread_id": "t"}}, "on_completion": "delete"}
+    response = client.post(path, [body] if path == "/runs/batch" else body)
+    assert (response.status_code, response.json()["detail"][0]["loc"]) == (422, ["body", "on_completion"])
+    assert not Thread.objects.exists()
+
+
 # Keys.
 
 
@@ -218,6 +245,31 @@ def test_what_a_key_made_may_have_been_deleted(client, address):
     assert response.status_code == 409 and not Run.objects.exists()
 
 
+@pytest.mark.parametrize("path", ["/runs", "/runs/batch"])
+def test_a_key_is_answered_though_the_request_could_not_be_obeyed_any_more(client, engine, alice, path):
+    assistant = client.post("/assistants", {"graph_id": "echo"}).json()["assistant_id"]
+    thread = make_thread(tenant_of(alice), graph_id="echo")
+    body = RUN | {
+        "assistant_id": assistant,
+        "checkpoint_id": "1f0a0000-0000-6000-8000-000000000001",
+        "config": {"configurable": {"thread_id": thread.pk}},
+        "webhook": "https://hooks.test/done",
+    }
+    engine.answers["has_checkpoint"] = True
+    body = [body] if path == "/runs/batch" else body
+    first = send(client, path, body)
+    assert first.status_code == 200
+    engine.answers["has_checkpoint"] = False
+    Graph.objects.update(error="gone")
+    WebhookEndpoint.objects.create(organization_id=tenant_of(alice).organization_id, url="https://hooks.test/done")
+    assert client.delete(f"/assistants/{assistant}").status_code == 204
+    again = send(client, path, body)
+    assert again.status_code == 200
+    first, again = (answer.json()[0] if path == "/runs/batch" else answer.json() for answer in (first, again))
+    assert again["run_id"] == first["run_id"]
+    assert send(client, path, body, key="other").status_code == 422
+
+
 @pytest.mark.parametrize("key", ["", " ", "k" * 256, "schlüssel", "a\tb"])
 def test_a_key_is_printable_and_short(client, address, key):
     response = send(client, address, key=key)
@@ -263,3 +315,12 @@ def test_an_unknown_checkpoint_makes_no_run(client, alice, engine):
     assert not Run.objects.exists()
     engine.answers["has_checkpoint"] = True
     assert client.post(f"/threads/{thread.pk}/runs", body).status_code == 200
+
+
+def test_a_checkpoint_of_a_subgraph_reaches_the_run_with_those_around_it(client, alice, engine):
+    thread = make_thread(tenant_of(alice), graph_id="echo")
+    checkpoint = {"checkpoint_id": "c", "checkpoint_ns": "child:1", "checkpoint_map": {"": "b", "child:1": "c"}}
+    run = client.post(f"/threads/{thread.pk}/runs", RUN | {"checkpoint": checkpoint}).json()
+    assert run["kwargs"]["config"]["configurable"].items() >= checkpoint.items()
+    asked = [params["checkpoint"] for method, params in engine.questions if method == "has_checkpoint"]
+    assert {(place["checkpoint_ns"], place["checkpoint_id"]) for place in asked} == {("", "b"), ("child:1", "c")}

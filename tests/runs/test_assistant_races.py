@@ -6,15 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connections
+from django.db import connection, connections, transaction
 
 from accounts.models import User
 from accounts.tenancy import Tenant
 from runs.exceptions import Conflict, NotFound
-from runs.models import Assistant, AssistantVersion
+from runs.identifiers import new_id
+from runs.models import Assistant, AssistantVersion, Cron, Run
 from runs.protocol.requests.assistants import AssistantCreate, AssistantPatch, VersionSearch
-from runs.services import assistants
-from tests.factories import tenant_of
+from runs.protocol.requests.crons import CronCreate
+from runs.protocol.requests.runs import BatchItem, RunRequest
+from runs.services import assistants, creation, crons
+from runs.services.creation import create_run, create_stateless_run
+from runs.services.crons import create_cron
+from tests.factories import make_cron, make_run, tenant_of
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("graphs")]
 
@@ -102,6 +107,107 @@ def test_a_patch_and_a_deletion_at_once_leave_no_version_behind(tenant: Tenant) 
         patched, deleted = at_once(lambda: patch(tenant, "x"), delete)
         assert deleted is None and (isinstance(patched, NotFound) or patched.version == 2)
         assert not AssistantVersion.objects.exists()
+
+
+def test_who_makes_a_run_or_a_cron_while_it_is_deleted_has_one_or_is_told_that_it_is_gone(tenant: Tenant) -> None:
+    run = RunRequest(assistant_id=ID, input={})
+    cron = CronCreate(assistant_id=ID, schedule="* * * * *")
+    for _ in range(8):
+        make(tenant)
+        *made, deleted = at_once(
+            lambda: create_stateless_run(tenant, run),
+            lambda: create_run(tenant, str(new_id()), run),
+            lambda: create_cron(tenant, None, cron),
+            lambda: assistants.delete_assistant(tenant, ID, delete_threads=False),
+        )
+        assert deleted is None
+        assert {type(one) for one in made} <= {Run, Cron, NotFound}
+        assert not Cron.objects.exists() and not Run.objects.filter(assistant=ID).exists()
+
+
+def found_before_it_went(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Somebody else deletes it right after it was found."""
+
+    def found(*_: object) -> Assistant:
+        assistant = Assistant.objects.get(pk=ID)
+        at_once(lambda: Assistant.objects.filter(pk=ID).delete() and None)
+        monkeypatch.undo()
+        return assistant
+
+    return found
+
+
+def test_a_run_that_finds_at_the_commit_that_it_is_gone_says_so(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tenant)
+    monkeypatch.setattr(creation, "runnable_assistant", found_before_it_went(monkeypatch))
+    with pytest.raises(NotFound, match="Assistant"):
+        create_stateless_run(tenant, RunRequest(assistant_id=ID, input={}))
+    assert not Run.objects.exists()
+
+
+@pytest.mark.many_machines
+def test_a_cron_that_finds_at_the_commit_that_it_is_gone_says_so(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tenant)
+    monkeypatch.setattr(crons, "runnable_assistant", found_before_it_went(monkeypatch))
+    with pytest.raises(NotFound, match="Assistant"):
+        create_cron(tenant, None, CronCreate(assistant_id=ID, schedule="* * * * *"))
+    assert not Cron.objects.exists()
+
+
+@pytest.mark.many_machines
+def test_who_deletes_one_waits_in_no_ring_with_who_starts_a_run_of_its_cron(tenant: Tenant) -> None:
+    """A cron that starts a run holds itself, and waits for its assistant at the commit."""
+    make(tenant)
+    cron = make_cron(tenant, assistant=Assistant.objects.get(pk=ID))
+    held, deleting = threading.Event(), threading.Event()
+
+    def start() -> None:
+        with transaction.atomic():
+            Cron.objects.select_for_update().get(pk=cron.pk)
+            held.set()
+            deleting.wait(10)
+            wait_until_somebody_waits()
+            make_run(tenant, assistant_id=ID)
+
+    def delete() -> None:
+        held.wait(10)
+        deleting.set()
+        assistants.delete_assistant(tenant, ID, delete_threads=False)
+
+    assert at_once(start, delete) == [None, None]
+    assert Run.objects.get().assistant_id is None
+    assert not Cron.objects.exists()
+
+
+def wait_until_somebody_waits() -> None:
+    """For a lock, on this database."""
+    with connection.cursor() as cursor:
+        for _ in range(1000):
+            cursor.execute(
+                "SELECT EXISTS (SELECT 1 FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event_type = 'Lock'), pg_sleep(0.01)"
+            )
+            if cursor.fetchone()[0]:
+                return
+    raise TimeoutError
+
+
+@pytest.mark.many_machines
+def test_batches_that_make_the_same_threads_in_another_order_wait_in_no_ring(tenant: Tenant) -> None:
+    for _ in range(10):
+        names = [str(new_id()) for _ in range(20)]
+        orders = [names, names[::-1], names[10:] + names[:10], names[::2] + names[1::2]]
+        batches = [
+            [BatchItem(thread_id=name, assistant_id="echo", input={}, multitask_strategy="enqueue") for name in order]
+            for order in orders
+        ]
+        made = at_once(*[lambda batch=batch: creation.create_batch(tenant, batch) for batch in batches])  # type: ignore[misc]
+        for runs, order in zip(made, orders, strict=True):
+            assert [run.thread_id for run in runs] == order
 
 
 def test_an_assistant_is_there_with_its_version_or_not_at_all(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:

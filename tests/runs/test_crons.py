@@ -177,8 +177,53 @@ def test_one_that_the_database_fails_is_tried_again_and_keeps_no_other_waiting(
     with monkeypatch.context() as patch:
         patch.setattr(crons, "_create", fail)
         assert fire_due(NOON) == 1
-    assert next_run_of(unlucky) == NOON - MINUTE
+    # Not at the head of all others any more.
+    assert next_run_of(unlucky) == NOON + timedelta(seconds=5)
+    assert fire_due(NOON + timedelta(seconds=5)) == 1
+
+
+@pytest.mark.parametrize("over", [{"timezone": "Mars/Olympus"}, {"timezone": "Europe"}, {"schedule": "whenever"}])
+def test_one_whose_time_can_not_be_told_is_disabled_and_keeps_no_other_waiting(
+    tenant: Tenant, over: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    unreadable = due(tenant, next_run_at=NOON - MINUTE, **over)
+    due(tenant)
     assert fire_due(NOON) == 1
+    assert next_run_of(unreadable) is None
+    assert not unreadable.enabled
+    assert "schedule" in unreadable.error
+    assert str(unreadable.pk) in caplog.text
+
+
+def test_one_that_breaks_the_server_waits_for_its_next_time_and_keeps_no_other_waiting(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    breaking = due(tenant, next_run_at=NOON - MINUTE)
+    due(tenant)
+    create = crons._create
+
+    def fail(tenant: Tenant, cron: Cron) -> None:
+        create(tenant, cron)
+        if cron == breaking:
+            raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crons, "_create", fail)
+        assert fire_due(NOON) == Run.objects.count() == 1
+    assert next_run_of(breaking) == NOON + MINUTE
+    assert breaking.enabled and breaking.error
+    assert fire_due(NOON + MINUTE) == 2
+    breaking.refresh_from_db()
+    assert breaking.error == ""
+
+
+def test_an_organization_with_many_crons_keeps_no_other_waiting(tenant: Tenant, charlie: User) -> None:
+    many = [due(tenant, next_run_at=NOON - MINUTE) for _ in range(120)]
+    one = due(tenant_of(charlie))
+    assert fire_due(NOON) == 11
+    assert next_run_of(one) == NOON + MINUTE
+    assert fire_due(NOON) == 10
+    assert Cron.objects.filter(next_run_at=NOON - MINUTE).count() == len(many) - 20
 
 
 def test_a_tick_takes_some_and_the_next_the_others(tenant: Tenant, monkeypatch: pytest.MonkeyPatch) -> None:

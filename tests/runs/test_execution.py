@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.types import interrupt
 from typing_extensions import TypedDict
 
 from runs.engine.execution import Ended, Execution, Reason
@@ -198,6 +199,39 @@ async def test_a_command_that_does_not_apply_leaves_the_thread_as_it_was(saver: 
     assert failed.outcome is not None and failed.outcome.status is RunStatus.ERROR
     assert after.outcome is not None and after.outcome.status is RunStatus.SUCCESS
     assert len(orjson.loads(after.outcome.values or b"")["messages"]) == 4
+
+
+async def test_an_answer_at_a_checkpoint_of_a_subgraph_goes_on_from_there(saver: FencedSaver) -> None:
+    calls: list[str] = []
+
+    def node(name: str) -> Any:
+        async def run(state: State) -> State:
+            calls.append(name)
+            return {"steps": [*state["steps"], name]}
+
+        return run
+
+    async def asking(state: State) -> State:
+        calls.append("asking")
+        return {"steps": [*state["steps"], interrupt("?")]}
+
+    inner = StateGraph(State).add_node("first", node("first")).add_node("asking", asking)
+    inner.add_edge(START, "first").add_edge("first", "asking")
+    outer = StateGraph(State).add_node("before", node("before")).add_node("child", inner.compile())
+    outer.add_edge(START, "before").add_edge("before", "child")
+    graph: Any = outer.compile()
+    await execute(attempt_of(), graph, saver)
+    graph.checkpointer = saver
+    snapshot = await graph.aget_state({"configurable": {"thread_id": "t"}}, subgraphs=True)
+    checkpoint = snapshot.tasks[0].state.config["configurable"]
+    await execute(next_run(2, input=None, command={"resume": "yes"}), graph, saver)
+    del calls[:]
+    other = next_run(3, input=None, command={"resume": "no"})
+    other.kwargs["config"]["configurable"].update(checkpoint)
+    journal = await execute(other, graph, saver)
+    assert calls == ["asking"]
+    assert journal.outcome is not None
+    assert orjson.loads(journal.outcome.values or b"") == {"steps": ["before", "first", "no"]}
 
 
 async def test_a_run_from_a_checkpoint_that_is_not_there_fails_and_writes_nothing(saver: FencedSaver) -> None:

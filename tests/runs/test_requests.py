@@ -41,6 +41,9 @@ def test_the_shortest_run_has_the_defaults_of_the_server() -> None:
         {"config": {"tags": ["a"], "recursion_limit": 1, "configurable": {"thread_id": "t", "model": "m"}}},
         {"context": {"a": 1}, "metadata": {"b": None}},
         {"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": ""}, "checkpoint_id": "c"},
+        {"checkpoint": {"thread_id": "t"}, "checkpoint_id": "c"},
+        {"checkpoint": {"checkpoint_id": "c", "checkpoint_map": {"": "c"}}},
+        {"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n:1", "checkpoint_map": {"": "b", "n:1": "c"}}},
         {"interrupt_before": "*", "interrupt_after": ["a"]},
         {"stream_mode": "messages-tuple", "stream_subgraphs": True, "stream_resumable": False},
         {"stream_mode": []},
@@ -99,6 +102,11 @@ def test_what_a_run_may_ask_for(field: dict[str, Any]) -> None:
         ({"interrupt_before": "node"}, "interrupt_before"),
         ({"input": 1, "command": {"resume": 1}}, ()),
         ({"checkpoint": {"checkpoint_id": "c"}, "checkpoint_id": "d"}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n:1"}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n:1", "checkpoint_map": {"n:1": "c"}}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_ns": "n", "checkpoint_map": {"": "b", "n": "d"}}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_map": {"": "d"}}}, ()),
+        ({"checkpoint": {"checkpoint_id": "c", "checkpoint_map": {"": 1}}}, "checkpoint"),
     ],
 )
 def test_what_a_run_may_not_ask_for_is_named(field: dict[str, Any], loc: Any) -> None:
@@ -196,7 +204,13 @@ def test_history_begins_where_a_client_says(before: Any) -> None:
     HistoryQuery.model_validate({"before": before})
 
 
-@pytest.mark.parametrize("wrong", [{"checkpoint_id": 5}, {"checkpoint_id": {"a": 1}}, {"checkpoint_map": 5}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"checkpoint_id": 5}, {"checkpoint_id": {"a": 1}}, {"checkpoint_map": 5}, {"checkpoint_map": {"": 5}}),
+        {"checkpoint_map": {str(number): "c" for number in range(21)}},
+    ],
+)
 def test_a_place_in_configurable_has_the_type_of_a_place(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(wrong))):
         RunRequest.model_validate({"assistant_id": "echo", "config": {"configurable": wrong}})

@@ -36,7 +36,16 @@ def test_nothing_said_allows_what_is_allowed_anyway() -> None:
 
 
 def test_another_prefix_opens_other_variables() -> None:
-    assert read_webhooks({"env_prefix": "HOOK_", "headers": {"X": "${{env.HOOK_KEY}}"}}, ENV).headers == {"X": "h"}
+    document = {"env_prefix": "HOOK_", "headers": {"X": "${{env.HOOK_KEY}}"}, "url": {"allowed_domains": ["a.test"]}}
+    assert read_webhooks(document, ENV).headers == {"X": "h"}
+
+
+@pytest.mark.parametrize("url", [{}, {"allowed_domains": []}, {"require_https": True}])
+def test_what_may_be_secret_goes_to_named_domains_only(url: dict[str, Any]) -> None:
+    document = {"headers": {"X-Plain": "a", "X-Key": "Bearer ${{ env.LG_WEBHOOK_KEY }}"}, "url": url}
+    with pytest.raises(BadWebhooks, match=r"'X-Key' names a variable.*allowed_domains"):
+        read_webhooks(document, ENV)
+    assert read_webhooks(document | {"headers": {"X-Plain": "a"}}, ENV).headers == {"X-Plain": "a"}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +85,7 @@ def test_it_is_read_with_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     headers = {"X": "${{ env.LG_WEBHOOK_A }}", "Y": "${{ env.LG_WEBHOOK_B }}"}
     monkeypatch.setenv("LG_WEBHOOK_B", "of the environment")
     env = {"LG_WEBHOOK_A": "of the file", "LG_WEBHOOK_B": "of the file"}
-    path.write_text(json.dumps({"env": env, "webhooks": {"headers": headers}}))
+    path.write_text(json.dumps({"env": env, "webhooks": {"headers": headers, "url": {"allowed_domains": ["a.test"]}}}))
     config = read_config(path)
     assert config.webhooks.headers == {"X": "of the file", "Y": "of the environment"}
     assert config.ignored == ()

@@ -20,7 +20,7 @@ AssistantField = Literal[
 ]
 GraphId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
-#: They say where a run goes on, which is nothing that a context knows.
+#: They say where a run goes on, which is for each run to say, and nothing that a context knows.
 _PLACES = frozenset({"thread_id", "checkpoint_id", "checkpoint_map"})
 
 
@@ -47,6 +47,9 @@ class _Fields(Body):
     @model_validator(mode="after")
     def _one_truth(self) -> Self:
         configurable = (self.config and self.config.configurable) or {}
+        for key in configurable:
+            if key in _PLACES:
+                raise ValueError(f"'{key}' in 'config.configurable' is for runs, not for assistants")
         for key, value in (self.context or {}).items():
             if key in configurable and configurable[key] != value:
                 raise ValueError(f"'{key[:100]}' is not the same in 'context' and in 'config.configurable'")
@@ -66,16 +69,13 @@ class _Fields(Body):
             if given is None:
                 config = _with_configurable(config, context)
         elif given is not None:
-            context = {key: given[key] for key in given if key not in _PLACES}
+            context = dict(given)
         return config, context
 
 
 def _with_configurable(config: Json, context: Json) -> Json:
     kept = {key: value for key, value in config.items() if key != "configurable"}
-    configurable = {
-        **{key: value for key, value in config.get("configurable", {}).items() if key in _PLACES},
-        **{key: value for key, value in context.items() if key not in _PLACES and not is_reserved(key)},
-    }
+    configurable = {key: value for key, value in context.items() if key not in _PLACES and not is_reserved(key)}
     return {**kept, "configurable": configurable} if configurable else kept
 
 

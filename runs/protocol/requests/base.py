@@ -12,6 +12,8 @@ from runs.identifiers import is_thread_id, is_uuid
 Json = dict[str, Any]
 #: Keys and values that rows must have; each is a condition of the query.
 Filter = Annotated[Json, Field(max_length=50)]
+#: Graphs around a checkpoint; each is looked at.
+_MAX_PLACES = 20
 
 #: Keys of `config.configurable` that only the server sets.
 _RESERVED = frozenset(
@@ -66,7 +68,8 @@ class CheckpointBody(Body):
     thread_id: str | None = None
     checkpoint_id: str | None = Field(default=None, max_length=255)
     checkpoint_ns: str | None = Field(default=None, max_length=1024)
-    checkpoint_map: Json | None = None
+    #: Of a graph inside another: the checkpoints of both, and of those between, by their namespaces.
+    checkpoint_map: Annotated[dict[str, str], Field(max_length=_MAX_PLACES)] | None = None
 
 
 class ConfigBody(Body):
@@ -90,6 +93,9 @@ class ConfigBody(Body):
         ):
             if value and not isinstance(value.get(key), kind | None):
                 raise ValueError(f"'{key}' must be {name}")
+        places = (value or {}).get("checkpoint_map") or {}
+        if len(places) > _MAX_PLACES or not all(isinstance(place, str) for place in places.values()):
+            raise ValueError(f"'checkpoint_map' must hold up to {_MAX_PLACES} strings")
         return value
 
 

@@ -68,8 +68,23 @@ class RunRequest(Body):
     def _one_of_each(self) -> Self:
         if self.command is not None and self.input is not None:
             raise ValueError("'input' and 'command' exclude each other")
-        if self.checkpoint and self.checkpoint_id and self.checkpoint.checkpoint_id != self.checkpoint_id:
+        if self.checkpoint and self.checkpoint_id and self.checkpoint.checkpoint_id not in (None, self.checkpoint_id):
             raise ValueError("'checkpoint' and 'checkpoint_id' name different checkpoints")
+        return self
+
+    @model_validator(mode="after")
+    def _whole_checkpoint(self) -> Self:
+        """LangGraph would take the latest checkpoint of whatever is not named."""
+        asked = self.checkpoint
+        if asked is None:
+            return self
+        checkpoint_id, places = asked.checkpoint_id or self.checkpoint_id, asked.checkpoint_map or {}
+        if asked.checkpoint_ns and not places.get(""):
+            raise ValueError(
+                "'checkpoint_ns' needs a 'checkpoint_map' that names the checkpoint of the whole graph too"
+            )
+        if (asked.checkpoint_ns or places) and places.get(asked.checkpoint_ns or "", checkpoint_id) != checkpoint_id:
+            raise ValueError("'checkpoint_map' and 'checkpoint_id' name different checkpoints")
         return self
 
     @property

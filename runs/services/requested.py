@@ -87,4 +87,5 @@ def _checkpoint(body: RunRequest, thread_id: str) -> dict[str, Any]:
     checkpoint_id = body.checkpoint_id or (asked and asked.checkpoint_id)
     if not checkpoint_id:
         return {}
-    return {"checkpoint_id": checkpoint_id, "checkpoint_ns": (asked and asked.checkpoint_ns) or ""}
+    places = {"checkpoint_map": asked.checkpoint_map} if asked and asked.checkpoint_map else {}
+    return {"checkpoint_id": checkpoint_id, "checkpoint_ns": (asked and asked.checkpoint_ns) or "", **places}
