@@ -182,7 +182,7 @@ class Execution:
         ) as graph:
             resumes = self.attempt.attempt > 1 and await self._has_checkpoint()
             if resumes:
-                config["configurable"].pop("checkpoint_id", None)
+                _go_on_from_latest(config)
                 if await self._stopped_before(graph, config):
                     return await self._conclude(graph, config)
             elif not await self._finds_its_start(config):
@@ -278,7 +278,7 @@ class Execution:
         values = self._emission.values
         snapshot: StateSnapshot | None = None
         if self._may_wait(graph, values):
-            config["configurable"].pop("checkpoint_id", None)
+            _go_on_from_latest(config)
             snapshot = await graph.aget_state(config)
         waits_for = [interrupt for task in snapshot.tasks for interrupt in task.interrupts] if snapshot else []
         self._emission.close(waits_for)
@@ -302,6 +302,12 @@ class Execution:
             return None if values is None else encode(values)
         except EventTooLarge:
             return None
+
+
+def _go_on_from_latest(config: RunnableConfig) -> None:
+    """Forget where the run was to start: it has."""
+    for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
+        config["configurable"].pop(key, None)
 
 
 TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}

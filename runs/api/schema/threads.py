@@ -56,6 +56,8 @@ class Checkpoint(BaseModel):
     thread_id: str
     checkpoint_ns: str
     checkpoint_id: str
+    #: Of a subgraph only.
+    checkpoint_map: dict[str, str] | None = None
 
 
 class ThreadState(Shape):

@@ -91,11 +91,14 @@ def thread_state(snapshot: StateSnapshot) -> dict[str, Any]:
 
 def _checkpoint(config: RunnableConfig) -> dict[str, Any]:
     configurable = config["configurable"]
-    return {
+    place = {
         "thread_id": configurable["thread_id"],
         "checkpoint_ns": configurable.get("checkpoint_ns", ""),
         "checkpoint_id": configurable.get("checkpoint_id"),
     }
+    # Of a subgraph: what a run has to be given back to start there.
+    within = configurable.get("checkpoint_map")
+    return place | {"checkpoint_map": within} if within and place["checkpoint_ns"] else place
 
 
 def _task(task: PregelTask) -> dict[str, Any]:
