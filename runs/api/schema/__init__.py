@@ -52,6 +52,7 @@ from runs.api.schema.operations import (
     VALUES,
     XRAY,
     operation,
+    renamed,
 )
 from runs.api.schema.runs import Run, Runs
 from runs.api.schema.store import KEY, NAMESPACE, REFRESH, FoundItems, Item, MaybeItem, Namespaces
@@ -130,4 +131,5 @@ __all__ = [
     "Threads",
     "TokenUsage",
     "operation",
+    "renamed",
 ]

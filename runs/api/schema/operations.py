@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from drf_spectacular.drainage import isolate_view_method
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from pydantic import RootModel
@@ -16,6 +17,7 @@ from runs.protocol.thread_stream import THREAD_MODES
 from runs.states import CancelAction, RunStatus
 
 F = TypeVar("F", bound=Callable[..., Any])
+V = TypeVar("V", bound=type)
 Answers = dict[int | tuple[int, str], Any]
 
 _PROBLEMS = {
@@ -135,3 +137,16 @@ def operation(
         methods=[method] if method else None,
     )
     return decorate
+
+
+def renamed(**names: str | dict[str, str]) -> Callable[[V], V]:
+    """Give inherited actions of a viewset ids of their own: for each one id, or one for each method."""
+
+    def rename(viewset: V) -> V:
+        for action, ids in names.items():
+            own: Any = isolate_view_method(viewset, action)  # type: ignore[no-untyped-call]
+            for method, operation_id in ids.items() if isinstance(ids, dict) else [(None, ids)]:
+                extend_schema(operation_id=operation_id, methods=[method] if method else None)(own)
+        return viewset
+
+    return rename
