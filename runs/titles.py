@@ -34,19 +34,20 @@ def is_hidden(name: Any, additional: Any) -> bool:
     return name == "summary" or (isinstance(additional, dict) and bool(additional.get("hide_from_ui")))
 
 
-def _human_text(message: Any) -> str:
-    if isinstance(message, str):
-        return message
-    if isinstance(message, list) and len(message) == 2 and message[0] in ("user", "human"):
-        return _text(message[1])
-    if not isinstance(message, dict) or (message.get("role") or message.get("type")) not in ("user", "human"):
-        return ""
-    return "" if is_hidden(message.get("name"), message.get("additional_kwargs")) else _text(message.get("content"))
-
-
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
+    """What the content of a message says, of whatever kinds of blocks it is made."""
     if isinstance(content, str):
         return content
     blocks = content if isinstance(content, list) else []
     texts = [block.get("text") if isinstance(block, dict) else block for block in blocks]
     return "".join(text for text in texts if isinstance(text, str))
+
+
+def _human_text(message: Any) -> str:
+    if isinstance(message, str):
+        return message
+    if isinstance(message, list) and len(message) == 2 and message[0] in ("user", "human"):
+        return text_of(message[1])
+    if not isinstance(message, dict) or (message.get("role") or message.get("type")) not in ("user", "human"):
+        return ""
+    return "" if is_hidden(message.get("name"), message.get("additional_kwargs")) else text_of(message.get("content"))

@@ -55,18 +55,21 @@ class Journal:
         self._flushed = asyncio.Event()
 
     def append(self, record: Record, tally: Tally | None = None) -> None:
-        """Take a record, and the tally that counts it if it is counted."""
+        """Take a record, and the tally that counts it if it is counted.
+
+        What messages count is written with the end: if that is not the graph's own, their rows are counted.
+        """
         if tally is None:
             self._records.append(record)
         else:
             with self._counting:
                 self._records.append(record)
-                self._tally, self._counted = tally, True
+                self._tally = tally
         self._appended += record.size
         self._queue()
 
     def note(self, tally: Tally) -> None:
-        """Take what was counted by now."""
+        """Take what was counted by now, to be written soon: of a call of a model nothing else tells."""
         with self._counting:
             self._tally, self._counted = tally, True
         self._queue()

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from runs.lifecycle.adapted import adapted_id, adapted_time
 from runs.lifecycle.deliveries import add_delivery
-from runs.lifecycle.messages import drop_messages, keep_messages
+from runs.lifecycle.messages import drop_messages, keep_messages, recounted
 from runs.models import EventChunk, Run
 from runs.news import tell
 from runs.records import Chunk, Record, compress, decompress, pack, record
@@ -215,8 +215,10 @@ def finish(
 ) -> Chunk:
     """End a run whose thread is locked and whose right to end was checked; `end` is its last event.
 
-    Without a `tally` the run's counters stay as its attempts have left them.
+    Without a `tally` the run's counters are what its attempts and its messages have left.
     """
+    if tally is None and not outcome.rolled_back:
+        tally = recounted(run_id)
     now = adapted_time(timezone.now())
     error = _json(orjson.dumps(outcome.error) if outcome.error else None)
     allowed = ", ".join(f"'{status}'" for status in sorted(sources(outcome.status)))

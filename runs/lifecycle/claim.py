@@ -16,6 +16,7 @@ from django.utils import timezone
 from accounts.prepared import Prepared
 from runs.lifecycle.adapted import adapted_id, adapted_time
 from runs.lifecycle.append import announce, insert_chunks, lock_threads, number
+from runs.lifecycle.messages import recounted
 from runs.models import Run
 from runs.records import Record, record
 from runs.states import CancelAction, RunStatus
@@ -135,6 +136,7 @@ def _with_tallies(attempts: list[Attempt]) -> list[Attempt]:
         return attempts
     rows = Run.objects.filter(run_id__in=later).values("run_id", *COLUMNS)
     tallies = {row.pop("run_id"): Tally(**row) for row in rows}
+    tallies |= {run_id: tally for run_id in later if (tally := recounted(run_id))}
     return [replace(attempt, tally=tallies.get(attempt.run_id)) for attempt in attempts]
 
 

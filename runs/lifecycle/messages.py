@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -9,8 +10,10 @@ from django.db import connection
 
 from accounts.prepared import Prepared
 from runs.lifecycle.adapted import adapted_id, adapted_time
-from runs.models import Message
+from runs.models import Message, Run
 from runs.records import REMOVED, Chunk, Record
+from runs.tally import COLUMNS, Tally
+from runs.titles import is_hidden, text_of
 
 # What a message says at last is what counts; its place is that of its first event.
 _INSERT = """
@@ -67,6 +70,23 @@ _known = Prepared(
 def known_messages(thread_id: str) -> list[Known]:
     """What is kept of a thread's messages, without what they say."""
     return [Known(*row) for row in _known.rows(thread_id=thread_id)]
+
+
+def recounted(run_id: uuid.UUID) -> Tally | None:
+    """What a run's row and the rows of its messages say that it has said and used; None when it brought no message.
+
+    While a run goes on, its row may be behind its messages.
+    """
+    said = Message.objects.filter(run_id=run_id).order_by("seq").values_list("kind", "caller", "content")
+    messages = list(said)
+    if not messages:
+        return None
+    tally = Tally(**Run.objects.values(*COLUMNS).get(run_id=run_id))
+    tally = replace(tally, message_count=0, last_ai_message="")
+    for kind, caller, content in messages:
+        visible = not is_hidden(content.get("name"), content.get("additional_kwargs"))
+        tally = tally.with_message(kind, caller=caller, text=text_of(content.get("content")), visible=visible)
+    return tally
 
 
 def drop_messages(run_id: uuid.UUID) -> None:

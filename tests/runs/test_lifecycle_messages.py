@@ -139,7 +139,7 @@ def test_a_later_attempt_is_handed_the_counters(run: Run) -> None:
     lifecycle.write([wrote(run, message("a"), tally=TALLY)])
     assert lifecycle.release([(run.pk, run.claim)], crashed=True) == 1
     (attempt,) = lifecycle.claim("host", 1)
-    assert (attempt.attempt, attempt.tally) == (2, TALLY)
+    assert (attempt.attempt, attempt.tally) == (2, replace(TALLY, message_count=1))
     assert [(one.run_id, one.message_id) for one in lifecycle.known_messages(run.thread_id)] == [(run.pk, "a")]
 
 
@@ -221,3 +221,19 @@ def test_messages_go_with_their_run_and_thread(run: Run, delete: Any) -> None:
     lifecycle.write([wrote(run, message("a"))])
     delete(run)
     assert rows() == []
+
+
+BOTH = (message("m1", "hi"), message("m2", "hello", kind="ai"))
+
+
+def test_messages_that_a_row_does_not_count_yet_are_counted_at_an_end_that_is_not_the_graphs_own(run: Run) -> None:
+    lifecycle.write([wrote(run, *BOTH)])
+    lifecycle.write([wrote(run, outcome=Outcome(RunStatus.INTERRUPTED))])
+    assert counters(run) == (2, 0, "hi") and run.last_ai_message == "hello"
+
+
+def test_a_later_attempt_counts_on_from_messages_that_a_row_does_not_count_yet(run: Run) -> None:
+    lifecycle.write([wrote(run, *BOTH)])
+    lifecycle.release([(run.pk, run.claim)], crashed=True)
+    [attempt] = lifecycle.claim("host", 1)
+    assert attempt.tally and (attempt.tally.message_count, attempt.tally.last_ai_message) == (2, "hello")
