@@ -70,8 +70,8 @@ def _on_thread(tenant: Tenant, thread_id: str, body: RunRequest) -> _Asked:
         raise NotFound(THREAD_NOT_FOUND)
     if body.configurable.get("thread_id") not in (None, thread_id):
         raise Invalid(_THREAD_ID, "is not the thread of this address")
-    if body.on_completion is not None:
-        raise Invalid(("body", "on_completion"), "is an option of stateless runs")
+    if body.on_completion == "delete":
+        raise Invalid(("body", "on_completion"), "can delete the thread of a stateless run only")
     return _Asked(_requested(tenant, thread_id, body), thread_id, create=_creates(body))
 
 
@@ -84,8 +84,8 @@ def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
     if named is not None and not is_thread_id(named):
         raise Invalid(_THREAD_ID, "must be a UUID, or 1 to 64 letters, digits, '_' and '-'")
     if named is not None:
-        if body.on_completion is not None:
-            raise Invalid(("body", "on_completion"), "is an option of runs on a thread of their own")
+        if body.on_completion == "delete":
+            raise Invalid(("body", "on_completion"), "can delete the thread that a stateless run has for itself only")
         return _Asked(_requested(tenant, named, body), named, create=_creates(body))
     thread_id = str(new_id())
     temporary = (body.on_completion or settings.DEFAULT_ON_COMPLETION) == "delete"

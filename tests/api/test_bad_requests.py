@@ -146,6 +146,8 @@ def test_options_of_stateless_runs_are_refused_on_a_thread(client, alice):
     thread = make_thread(tenant_of(alice))
     response = client.post(f"/threads/{thread.pk}/runs", {"assistant_id": "echo", "on_completion": "delete"})
     assert (response.status_code, locs(response)) == (422, [["body", "on_completion"]])
+    kept = client.post(f"/threads/{thread.pk}/runs", {"assistant_id": "echo", "on_completion": "keep"})
+    assert kept.status_code == 200
 
 
 def test_an_unknown_assistant_is_not_found_by_id_and_named_by_graph(client):
