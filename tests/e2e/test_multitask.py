@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 from langgraph_sdk.client import LangGraphClient
-from langgraph_sdk.errors import ConflictError, NotFoundError
+from langgraph_sdk.errors import ConflictError, NotFoundError, UnprocessableEntityError
 
 from tests.e2e.ledger import Ledger
 from tests.e2e.server import Server, is_alive
@@ -57,6 +57,47 @@ async def test_fifty_simultaneous_runs_make_one_thread(server: Server, key: str,
     assert len(texts((await client.threads.get_state(thread_id))["values"])) == 100
     runs = await client.runs.list(thread_id, limit=100)
     assert Counter(run["status"] for run in runs) == {"success": 50}
+
+
+@pytest.mark.parametrize("strategy", ["enqueue", "interrupt", "rollback"])
+async def test_of_fifty_simultaneous_runs_one_at_a_time_is_active(
+    client: LangGraphClient, ledger: Ledger, strategy: Any
+) -> None:
+    thread_id = str(uuid4())
+    plan: Any = {"steps": 2, "delay": 0.01, "ledger": str(ledger.path)}
+    await asyncio.gather(
+        *(
+            client.runs.create(thread_id, "stress", input=plan, multitask_strategy=strategy, if_not_exists="create")
+            for _ in range(50)
+        )
+    )
+    runs = await client.runs.list(thread_id, limit=100)
+    await client.runs.join(thread_id, runs[0]["run_id"])
+    runs = await client.runs.list(thread_id, limit=100)
+    assert len(runs) == 50 and runs[0]["status"] == "success"
+    ended = {"enqueue": {"success"}, "interrupt": {"success", "interrupted"}, "rollback": {"success", "error"}}
+    assert {run["status"] for run in runs} <= ended[strategy]
+    order = [run["run_id"] for run in reversed(runs)]
+    begun = list(dict.fromkeys(line["run_id"] for line in ledger.lines()))
+    assert begun == [run_id for run_id in order if run_id in begun]
+    # Nobody began before the one before had ended: their lines do not mix.
+    assert [line["run_id"] for line in ledger.lines()] == [
+        run_id for run_id in begun for line in ledger.lines() if line["run_id"] == run_id
+    ]
+
+
+async def test_a_key_makes_one_run_of_fifty_requests(client: LangGraphClient, ledger: Ledger) -> None:
+    thread_id = str((await client.threads.create())["thread_id"])
+
+    async def create(**over: Any) -> Any:
+        return await client.runs.create(
+            thread_id, "stress", input={"steps": 1, **over}, headers={"Idempotency-Key": "one"}
+        )
+
+    made = await asyncio.gather(*(create() for _ in range(50)))
+    assert len({run["run_id"] for run in made}) == 1 == len(await client.runs.list(thread_id))
+    with pytest.raises(UnprocessableEntityError):
+        await create(steps=2)
 
 
 async def test_enqueued_runs_are_executed_in_the_order_of_their_creation(
