@@ -121,8 +121,10 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
         more = message.get("more_body", False)
         pace: _Pace | None = getattr(protocol, "pace", None)
         if pace and not more:
-            protocol.unregisterProducer()
             protocol.pace = None
+            # A client that has gone took the connection with it.
+            if protocol.channel is not None:
+                protocol.unregisterProducer()
         await super().handle_reply(protocol, message)
         if not more or protocol.finished or protocol.channel is None:
             return
