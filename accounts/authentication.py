@@ -16,7 +16,7 @@ from accounts.api_keys import MAX_KEY_LENGTH, digest
 from accounts.models import LAST_USED_RESOLUTION, ApiKey, Role, User, role_of
 from accounts.permissions import ROLE_PERMISSIONS
 from accounts.prepared import Prepared
-from accounts.tenancy import Tenant
+from accounts.tenancy import Credential, Tenant
 from accounts.tokens import InvalidAccessToken, verify_access_token
 
 API_KEY_HEADER = "X-Api-Key"
@@ -54,7 +54,7 @@ def identify_by_api_key(key: str) -> Identity:
     if last_used_at is None or last_used_at <= now - LAST_USED_RESOLUTION:
         ApiKey.objects.filter(pk=key_id).mark_used(now)
     user = User.from_db(None, _USER_FIELDS, user_values)
-    return user, _tenant(user, organization_id, role)
+    return user, _tenant(user, organization_id, role, Credential("key", key_id))
 
 
 def identify_by_bearer(token: str) -> Identity:
@@ -69,11 +69,11 @@ def identify_by_bearer(token: str) -> Identity:
         raise AuthenticationFailed(INVALID_ACCESS_TOKEN)
     if user.selected_organization_id is None or user.role is None:
         raise PermissionDenied(NO_ORGANIZATION)
-    return user, _tenant(user, user.selected_organization_id, user.role)
+    return user, _tenant(user, user.selected_organization_id, user.role, Credential("token", user.pk, claims.version))
 
 
-def _tenant(user: User, organization_id: UUID, role: str) -> Tenant:
-    return Tenant(organization_id, user.pk, ROLE_PERMISSIONS[Role(role)])
+def _tenant(user: User, organization_id: UUID, role: str, credential: Credential) -> Tenant:
+    return Tenant(organization_id, user.pk, ROLE_PERMISSIONS[Role(role)], credential)
 
 
 class ApiKeyAuthentication(BaseAuthentication):

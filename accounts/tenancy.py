@@ -1,13 +1,23 @@
 """Who is asking: the `Tenant` value, and the base of every row that belongs to an organization."""
 
-from dataclasses import dataclass
-from typing import Self, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from django.db import models
 
 M = TypeVar("M", bound=models.Model, covariant=True)
+
+
+class Credential(NamedTuple):
+    """What a caller has shown, so that who stays for long can be asked again: see `accounts.access`."""
+
+    kind: Literal["key", "token"]
+    #: Of the key, or of the user whose token it is.
+    id: UUID
+    #: The `token_version` of a token.
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +27,8 @@ class Tenant:
     organization_id: UUID
     user_id: UUID
     permissions: frozenset[str]
+    #: None for who acts without a request.
+    credential: Credential | None = field(default=None, compare=False)
 
     def can(self, permission: str) -> bool:
         return permission in self.permissions

@@ -15,13 +15,27 @@ from runs.models import Assistant
 from runs.protocol.requests.runs import RunRequest
 from runs.states import MultitaskStrategy
 
+#: What a run records that was started by the Agent Streaming Protocol.
+PROTOCOL_MODES = ("values", "updates", "messages", "tools", "lifecycle", "custom", "tasks", "checkpoints")
+
 
 def requested_run(
-    tenant: Tenant, assistant: Assistant, thread_id: str, body: RunRequest, *, temporary: bool = False
+    tenant: Tenant,
+    assistant: Assistant,
+    thread_id: str,
+    body: RunRequest,
+    *,
+    temporary: bool = False,
+    by_protocol: bool = False,
 ) -> NewRun:
-    """The run that `body` asks for on this thread. Raises Invalid when it names a checkpoint of another one."""
+    """The run that `body` asks for on this thread. Raises Invalid when it names a checkpoint of another one.
+
+    `by_protocol`: by a command of the Agent Streaming Protocol, so that it records all of that protocol's channels.
+    """
     run_id = new_id()
     kwargs = _kwargs(tenant, assistant, thread_id, run_id, body, temporary=temporary)
+    if by_protocol:
+        kwargs |= {"stream_mode": list(PROTOCOL_MODES), "subgraphs": True, "event_streaming": True}
     return NewRun(
         run_id=run_id,
         organization_id=tenant.organization_id,
@@ -76,6 +90,7 @@ def _kwargs(
         "on_disconnect": body.on_disconnect or settings.DEFAULT_ON_DISCONNECT,
         "temporary": temporary,
         "resumable": True,
+        "event_streaming": False,
     }
 
 
