@@ -1,10 +1,10 @@
 """Content-block events as pieces of messages: what LangGraph's stream mode `messages` tells where the log has blocks.
 
-The pieces of a message, as LangChain's `AIMessageChunk`, add up to it.
+The pieces of a message, as LangChain's `AIMessageChunk` and its like, add up to it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,6 +15,10 @@ Content = dict[str, Any]
 _TEXTS = {"text": "text", "reasoning": "reasoning"}
 _CALL = "tool_call_chunk"
 _CALLS = frozenset({_CALL, "tool_call", "invalid_tool_call"})
+
+_AI = "AIMessageChunk"
+#: What LangChain calls a piece of a message, by whose message it is.
+_KINDS = {"ai": _AI, "human": "HumanMessageChunk", "system": "SystemMessageChunk"}
 
 
 class Told(NamedTuple):
@@ -31,35 +35,42 @@ class MessagePieces:
     """The messages of one run, from their first event on."""
 
     def __init__(self) -> None:
-        self._open: dict[bytes, _Message] = {}
+        #: Those that are open, by their place and their id.
+        self._open: dict[bytes, dict[str, _Message]] = {}
 
     def take(self, where: bytes, data: bytes) -> Told | None:
         """The next event at a place, a namespace as JSON; None for one that brings no piece."""
         event = orjson.loads(data)
-        kind = event["event"]
+        kind, message_id = event["event"], event.get("id")
+        here = self._open.setdefault(where, {})
         if kind == "message-start":
-            message = self._open[where] = _Message(event)
+            message = here[message_id or ""] = _Message(event)
             return message.told(None)
+        # An event without an id is one of the only message that is open.
+        known = here.get(next(iter(here), "") if message_id is None else message_id)
+        if known is None:
+            return None
         if kind in ("message-finish", "error"):
-            over = self._open.pop(where, None)
-            return over.told(over.end(event)) if over and kind == "message-finish" else None
-        known = self._open.get(where)
-        piece = known.piece(kind, event) if known else None
-        return known.told(piece) if known and piece else None
+            del here[known.message_id]
+        piece = known.piece(kind, event)
+        return known.told(piece) if piece else None
 
 
 class _Message:
     def __init__(self, start: Content) -> None:
-        self._id = start.get("id")
+        self.message_id: str = start.get("id") or ""
+        self._kind = _KINDS.get(start.get("role", "ai"), _AI)
         self._metadata = orjson.dumps(start.get("metadata") or {})
         self._open: dict[int, _Block] = {}
         #: What the content is by now: a list of blocks, text, or not known yet.
         self._listed: bool | None = None
 
     def told(self, piece: Content | None) -> Told:
-        return Told(orjson.dumps(self._id or ""), self._metadata, orjson.dumps(piece) if piece else None)
+        return Told(orjson.dumps(self.message_id), self._metadata, orjson.dumps(piece) if piece else None)
 
     def piece(self, kind: str, event: Content) -> Content | None:
+        if kind in ("message-finish", "error"):
+            return self._end(event) if kind == "message-finish" else None
         index = event["index"]
         if kind == "content-block-delta":
             known = self._open.get(index)
@@ -72,20 +83,19 @@ class _Message:
         self._open.pop(index, None)
         return self._saying(block, block.finish(content))
 
-    def end(self, event: Content) -> Content:
-        return self._piece() | {
+    def _end(self, event: Content) -> Content:
+        piece = self._piece() | {
             "additional_kwargs": event.get("additional_kwargs") or {},
             "response_metadata": event.get("metadata") or {},
-            "usage_metadata": event.get("usage"),
-            "chunk_position": "last",
         }
+        return piece | {"usage_metadata": event.get("usage"), "chunk_position": "last"} if self._kind == _AI else piece
 
     def _saying(self, block: "_Block", part: Content | None) -> Content | None:
         """The piece that consists of this part of a block."""
         if part is None:
             return None
         if block.is_call:
-            return self._piece([] if self._listed else "", [part])
+            return self._piece("", [part])
         # Text is told as such as long as there is nothing else: what most messages are.
         if block.kind == "text" and (block.plain or self._listed is None):
             block.plain, self._listed = True, False
@@ -93,18 +103,22 @@ class _Message:
         self._listed = True
         return self._piece([part])
 
-    def _piece(self, content: str | list[Content] = "", calls: list[Content] | None = None) -> Content:
-        return {
+    def _piece(self, content: str | list[Content] = "", calls: Sequence[Content] = ()) -> Content:
+        piece: Content = {
             "content": content,
             "additional_kwargs": {},
             "response_metadata": {},
-            "type": "AIMessageChunk",
+            "type": self._kind,
             "name": None,
-            "id": self._id,
+            "id": self.message_id,
+        }
+        if self._kind != _AI:
+            return piece
+        return piece | {
             "tool_calls": [],
             "invalid_tool_calls": [],
             "usage_metadata": None,
-            "tool_call_chunks": calls or [],
+            "tool_call_chunks": [*calls],
             "chunk_position": None,
         }
 

@@ -67,7 +67,7 @@ class _Place:
             return []
         known = self._messages.get(name)
         if known is None:
-            known = self._messages[name] = _Message(name, metadata)
+            known = self._messages[name] = _Message(name, message, metadata)
             self._end_before(known.step)
         known.take(message)
         return self._told()
@@ -95,11 +95,11 @@ class _Place:
 
 
 class _Message:
-    def __init__(self, name: str, metadata: Fields) -> None:
+    def __init__(self, name: str, first: Fields, metadata: Fields) -> None:
         step = metadata.get("langgraph_step")
         self.step = step if isinstance(step, int) else 0
         self.over = False
-        self._name, self._metadata = name, _named(metadata)
+        self._name, self._metadata = name, _named(first, metadata)
         self._blocks = MessageBlocks(name, self._metadata)
         self._usage: Any = None
         self._about: dict[str, Any] = {}
@@ -137,7 +137,11 @@ class _Message:
         return [orjson.dumps(event) for event in events]
 
 
-def _named(metadata: Fields) -> Fields:
+def _named(message: Fields, metadata: Fields) -> Fields:
     """What LangGraph says of a message, and who made it by the names that clients know."""
-    made_by = {"provider": metadata.get("ls_provider"), "model": metadata.get("ls_model_name")}
-    return {**metadata, **{key: value for key, value in made_by.items() if value is not None}}
+    response = message.get("response_metadata") or {}
+    made_by = {
+        "provider": response.get("model_provider") or metadata.get("ls_provider"),
+        "model": response.get("model_name") or metadata.get("ls_model_name"),
+    }
+    return {**metadata, **{key: value for key, value in made_by.items() if value}}

@@ -217,6 +217,36 @@ def test_messages_at_different_places_do_not_mix() -> None:
     assert [content for name, _, content in shown if name == "messages|y:1"] == ["c", "d", ""]
 
 
+def test_messages_told_at_once_at_one_place_are_told_apart_by_their_ids() -> None:
+    one, two = streamed([[text("a")], [text("b")]], "m1"), streamed([[text("c")], [text("d")]], "m2")
+    # What comes while both are open carries the id of its message.
+    both = [
+        {**event, "id": id} for pair in zip(one, two, strict=True) for id, event in zip(("m1", "m2"), pair, strict=True)
+    ]
+    shown = [(piece["id"], piece["content"]) for _, (piece, _), _ in frames(blocks(both), "messages-tuple")]
+    assert [content for id, content in shown if id == "m1"] == ["a", "b", ""]
+    assert [content for id, content in shown if id == "m2"] == ["c", "d", ""]
+
+
+@pytest.mark.parametrize(("role", "kind"), [("human", "HumanMessageChunk"), ("system", "SystemMessageChunk")])
+def test_messages_that_are_not_a_models_are_told_as_what_they_are(role: str, kind: str) -> None:
+    (hello, end), (metadata, *wholes) = [
+        [data for _, data, _ in frames(blocks(whole("m", [text("Hi")], role=role)), mode)]
+        for mode in ("messages-tuple", "messages")
+    ]
+    assert hello[0] == {
+        "content": "Hi",
+        "additional_kwargs": {},
+        "response_metadata": {},
+        "type": kind,
+        "name": None,
+        "id": "m",
+    }
+    assert end[0] == {**hello[0], "content": ""}
+    assert metadata == {"m": {"metadata": {}}}
+    assert [(message["type"], message["content"]) for (message,) in wholes] == [(role, "Hi")] * 2
+
+
 def test_a_message_that_fails_and_one_whose_beginning_is_gone_are_no_news() -> None:
     message = MessageBlocks("m")
     failed = [*message.feed([text("a")]), *message.fail("cut")]
