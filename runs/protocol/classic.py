@@ -17,21 +17,26 @@ from runs.protocol.sse import frame
 from runs.records import Chunk
 
 #: Records that every reader gets, whatever modes it asked for.
-_CONTROL = frozenset({"metadata", "error", "cancel", "end"})
+_CONTROL = frozenset({b"metadata", b"error", b"cancel", b"end"})
 
 #: Which records a stream mode shows.
 _SHOWN = {
-    "values": {"values"},
-    "updates": {"updates"},
-    "messages": {"messages/metadata", "messages/partial", "messages/complete"},
-    "messages-tuple": {"messages"},
-    "custom": {"custom"},
-    "debug": {"debug"},
-    "tasks": {"tasks"},
-    "checkpoints": {"checkpoints"},
-    "events": {"events"},
+    "values": {b"values"},
+    "updates": {b"updates"},
+    "messages": {b"messages/metadata", b"messages/partial", b"messages/complete", b"block"},
+    "messages-tuple": {b"messages", b"block"},
+    "custom": {b"custom"},
+    "debug": {b"debug"},
+    "tasks": {b"tasks"},
+    "checkpoints": {b"checkpoints", b"checkpoint"},
+    "events": {b"events"},
 }
 STREAM_MODES = frozenset(_SHOWN)
+
+#: Records that are not shown as they are.
+_TOLD_ANEW = frozenset({b"messages/partial", b"block", b"checkpoint", b"metadata", b"end"})
+
+_FRAME = b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n"
 
 #: What ends a line of the stream, or does for clients that split lines as Unicode does. Nodes may be named so.
 _LINE_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -48,7 +53,7 @@ class ClassicStream:
     def __init__(self, modes: Iterable[str], after: int = 0, *, in_blocks: bool = False) -> None:
         self._shown = _CONTROL.union(*(_SHOWN[mode] for mode in modes))
         self._after = after
-        self._whole, self._in_pieces = "messages/partial" in self._shown, "messages" in self._shown
+        self._whole, self._in_pieces = b"messages/partial" in self._shown, b"messages" in self._shown
         self._in_blocks = in_blocks
         self._messages = MessageAssembly()
         self._pieces = MessagePieces()
@@ -64,46 +69,44 @@ class ClassicStream:
         lines = chunk.payload.split(b"\n")
         frames = []
         for i in range(0, len(lines), 2):
-            seq = chunk.first_seq + i // 2
             record, _, where = lines[i].split(b" ", 2)
-            if record == b"block":
-                shown = self._render_block(where, lines[i + 1])
-            else:
-                shown = self._render_one(chunk.thread_id, record.decode(), where, lines[i + 1])
-            if shown and seq > self._after:
-                frames += [b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n" % (*one, seq) for one in shown]
-                self.ended = self.ended or record == b"end"
+            if record not in self._shown:
+                continue
+            seq = chunk.first_seq + i // 2
+            if record in _TOLD_ANEW:
+                told = self._tell_anew(chunk.thread_id, record, where, lines[i + 1])
+                if seq > self._after:
+                    frames += [_FRAME % (*one, seq) for one in told]
+                    self.ended = self.ended or record == b"end"
+            elif seq > self._after:
+                frames.append(_FRAME % (record if where == b"[]" else _event(record, where), lines[i + 1], seq))
         return b"".join(frames)
 
-    def _render_one(self, thread_id: str, name: str, where: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
-        """Event and data of the frame, if the reader wants it."""
-        if name == "checkpoint":
-            if "checkpoints" not in self._shown:
-                return []
-            name, data = "checkpoints", classic_data.checkpoint(thread_id, orjson.loads(where), data)
-        elif name not in self._shown:
-            return []
-        elif name == "messages/partial":
-            data = self._messages.add(data)
-        elif name == "metadata":
-            data = classic_data.attempt(data)
-        elif name == "end":
+    def _tell_anew(self, thread_id: str, record: bytes, where: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Event and data of the frames that a record becomes."""
+        if record == b"block":
+            return self._render_block(where, data)
+        if record == b"end":
             return [self._end()]
-        return [(_event(name, where), data)]
+        if record == b"messages/partial":
+            return [(_event(record, where), self._messages.add(data))]
+        if record == b"checkpoint":
+            data = classic_data.checkpoint(thread_id, orjson.loads(where), data)
+            return [(_event(b"checkpoints", where), data)]
+        return [(record, classic_data.attempt(data))]
 
     def _render_block(self, where: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
-        """Event and data of the frames that a content-block event becomes."""
-        told = self._pieces.take(where, data) if self._whole or self._in_pieces else None
+        told = self._pieces.take(where, data)
         if told is None:
             return []
         if told.piece is None:
             about = b'{%b:{"metadata":%b}}' % (told.message_id, told.metadata)
-            return [(_event("messages/metadata", where), about)] if self._whole else []
+            return [(_event(b"messages/metadata", where), about)] if self._whole else []
         shown = []
         if self._in_pieces:
-            shown.append((_event("messages", where), b"[%b,%b]" % (told.piece, told.metadata)))
+            shown.append((_event(b"messages", where), b"[%b,%b]" % (told.piece, told.metadata)))
         if self._whole:
-            shown.append((_event("messages/partial", where), self._messages.add(b"[%b]" % told.piece)))
+            shown.append((_event(b"messages/partial", where), self._messages.add(b"[%b]" % told.piece)))
         return shown
 
     def _end(self) -> tuple[bytes, bytes]:
@@ -119,8 +122,8 @@ class ClassicStream:
         return b"" if self.ended else frame("end", b"null")
 
 
-def _event(name: str, where: bytes) -> bytes:
+def _event(name: bytes, where: bytes) -> bytes:
     """The name of a frame's event: that of what it tells, then the namespace."""
     if where == b"[]":
-        return name.encode()
-    return _LINE_BREAKS.sub("\ufffd", "|".join([name, *orjson.loads(where)])).encode()
+        return name
+    return _LINE_BREAKS.sub("\ufffd", "|".join([name.decode(), *orjson.loads(where)])).encode()

@@ -42,10 +42,11 @@ class MessagePieces:
         """The next event at a place, a namespace as JSON; None for one that brings no piece."""
         event = orjson.loads(data)
         kind, message_id = event["event"], event.get("id")
-        here = self._open.setdefault(where, {})
         if kind == "message-start":
-            message = here[message_id or ""] = _Message(event)
+            message = _Message(event)
+            self._open.setdefault(where, {})[message.message_id] = message
             return message.told(None)
+        here = self._open.get(where, {})
         # An event without an id is one of the only message that is open.
         known = here.get(next(iter(here), "") if message_id is None else message_id)
         if known is None:
