@@ -1,7 +1,8 @@
 """The classic stream of a run: what `runs.stream` and `runs.join_stream` of the LangGraph SDKs read.
 
 Every record becomes at most one frame, whose `id` is the record's number, so a client that comes back with the last id
-it has seen gets exactly the rest.
+it has seen gets exactly the rest. Only a content-block event may become two, for a reader that wants messages both in
+pieces and as a whole: first the piece, and then all of the message so far, which the next one would tell too.
 """
 
 import re
@@ -9,26 +10,33 @@ from collections.abc import Iterable
 
 import orjson
 
+from runs.protocol import classic_data
 from runs.protocol.messages import MessageAssembly
+from runs.protocol.pieces import MessagePieces
 from runs.protocol.sse import frame
-from runs.records import Chunk, parse_head
+from runs.records import Chunk
 
 #: Records that every reader gets, whatever modes it asked for.
-_CONTROL = frozenset({"metadata", "error", "cancel", "end"})
+_CONTROL = frozenset({b"metadata", b"error", b"cancel", b"end"})
 
 #: Which records a stream mode shows.
 _SHOWN = {
-    "values": {"values"},
-    "updates": {"updates"},
-    "messages": {"messages/metadata", "messages/partial", "messages/complete"},
-    "messages-tuple": {"messages"},
-    "custom": {"custom"},
-    "debug": {"debug"},
-    "tasks": {"tasks"},
-    "checkpoints": {"checkpoints"},
-    "events": {"events"},
+    "values": {b"values"},
+    "updates": {b"updates"},
+    "messages": {b"messages/metadata", b"messages/partial", b"messages/complete", b"block"},
+    "messages-tuple": {b"messages", b"block"},
+    "custom": {b"custom"},
+    "debug": {b"debug"},
+    "tasks": {b"tasks"},
+    "checkpoints": {b"checkpoints", b"checkpoint"},
+    "events": {b"events"},
 }
 STREAM_MODES = frozenset(_SHOWN)
+
+#: Records that are not shown as they are.
+_TOLD_ANEW = frozenset({b"messages/partial", b"block", b"checkpoint", b"metadata", b"end"})
+
+_FRAME = b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n"
 
 #: What ends a line of the stream, or does for clients that split lines as Unicode does. Nodes may be named so.
 _LINE_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -38,44 +46,68 @@ class ClassicStream:
     """Renders the chunks of one run for one reader.
 
     It must see the run's records from the first one on when the reader wants whole messages (mode `messages`), since
-    each of those frames holds all the text so far: see `needs_history`.
+    each of those frames holds all the text so far; or messages of a run that records them as content blocks
+    (`in_blocks`), which say only where they begin what they are: see `needs_history`.
     """
 
-    def __init__(self, modes: Iterable[str], after: int = 0) -> None:
+    def __init__(self, modes: Iterable[str], after: int = 0, *, in_blocks: bool = False) -> None:
         self._shown = _CONTROL.union(*(_SHOWN[mode] for mode in modes))
         self._after = after
+        self._whole, self._in_pieces = b"messages/partial" in self._shown, b"messages" in self._shown
+        self._in_blocks = in_blocks
         self._messages = MessageAssembly()
+        self._pieces = MessagePieces()
         #: Whether the reader was shown the end.
         self.ended = False
 
     @property
     def needs_history(self) -> bool:
-        return "messages/partial" in self._shown
+        return self._whole or (self._in_blocks and self._in_pieces)
 
     def render(self, chunk: Chunk) -> bytes:
         """The frames of those records that the reader wants and has not seen."""
         lines = chunk.payload.split(b"\n")
         frames = []
         for i in range(0, len(lines), 2):
+            record, _, where = lines[i].split(b" ", 2)
+            if record not in self._shown:
+                continue
             seq = chunk.first_seq + i // 2
-            shown = self._render_one(lines[i], lines[i + 1])
-            if shown is not None and seq > self._after:
-                frames.append(b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n" % (*shown, seq))
-                self.ended = self.ended or shown[0] == b"end"
+            if record in _TOLD_ANEW:
+                told = self._tell_anew(chunk.thread_id, record, where, lines[i + 1])
+                if seq > self._after:
+                    frames += [_FRAME % (*one, seq) for one in told]
+                    self.ended = self.ended or record == b"end"
+            elif seq > self._after:
+                frames.append(_FRAME % (record if where == b"[]" else _event(record, where), lines[i + 1], seq))
         return b"".join(frames)
 
-    def _render_one(self, head: bytes, data: bytes) -> tuple[bytes, bytes] | None:
-        method, _, where = head.split(b" ", 2)
-        name = method.decode()
-        if name not in self._shown:
-            return None
-        if name == "messages/partial":
-            data = self._messages.add(data)
-        elif name == "end":
-            return self._end()
-        if where != b"[]":
-            method = _LINE_BREAKS.sub("\ufffd", "|".join([name, *parse_head(head).namespace])).encode()
-        return method, data
+    def _tell_anew(self, thread_id: str, record: bytes, where: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
+        """Event and data of the frames that a record becomes."""
+        if record == b"block":
+            return self._render_block(where, data)
+        if record == b"end":
+            return [self._end()]
+        if record == b"messages/partial":
+            return [(_event(record, where), self._messages.add(data))]
+        if record == b"checkpoint":
+            data = classic_data.checkpoint(thread_id, orjson.loads(where), data)
+            return [(_event(b"checkpoints", where), data)]
+        return [(record, classic_data.attempt(data))]
+
+    def _render_block(self, where: bytes, data: bytes) -> list[tuple[bytes, bytes]]:
+        told = self._pieces.take(where, data)
+        if told is None:
+            return []
+        if told.piece is None:
+            about = b'{%b:{"metadata":%b}}' % (told.message_id, told.metadata)
+            return [(_event(b"messages/metadata", where), about)] if self._whole else []
+        shown = []
+        if self._in_pieces:
+            shown.append((_event(b"messages", where), b"[%b,%b]" % (told.piece, told.metadata)))
+        if self._whole:
+            shown.append((_event(b"messages/partial", where), self._messages.add(b"[%b]" % told.piece)))
+        return shown
 
     def _end(self) -> tuple[bytes, bytes]:
         """How the end of the run is told."""
@@ -88,3 +120,10 @@ class ClassicStream:
     def close(self) -> bytes:
         """What ends the stream of a reader whom the log shows no `end` (any more)."""
         return b"" if self.ended else frame("end", b"null")
+
+
+def _event(name: bytes, where: bytes) -> bytes:
+    """The name of a frame's event: that of what it tells, then the namespace."""
+    if where == b"[]":
+        return name
+    return _LINE_BREAKS.sub("\ufffd", "|".join([name.decode(), *orjson.loads(where)])).encode()

@@ -1,6 +1,19 @@
-"""The events of a thread as the Agent Streaming Protocol shows them."""
+"""The events of a thread as the Agent Streaming Protocol shows them, the same for both its transports.
 
+A record becomes one event with its number for an id, or none. One that becomes several has the ids `<seq>.1` and so on,
+and all but the last carry the number before: a reader that was cut among them comes back with that number, gets the
+record once more, and knows the events it has by their ids. The ids do not depend on what a subscription wants.
+"""
+
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
+
+import orjson
+
+from runs.protocol import event_data, recorded_messages
+from runs.protocol.recorded_messages import RecordedMessages
+from runs.protocol.selection import NAMED_CUSTOM, Selection
+from runs.records import Chunk, now_ms
 
 
 class Event(NamedTuple):
@@ -11,3 +24,165 @@ class Event(NamedTuple):
     method: str
     #: The whole event as JSON.
     body: bytes
+
+
+_BODY = b'{"type":"event","event_id":"%b","seq":%d,"method":"%b","params":{"namespace":%b,"timestamp":%b,"data":%b}}'
+_ROOT = b"[]"
+
+#: Records whose data is the event's: the method of the event, and the channel.
+_AS_THEY_ARE: dict[bytes, tuple[str, str]] = {
+    b"block": ("messages", "messages"),
+    b"checkpoint": ("checkpoints", "checkpoints"),
+    b"input.requested": ("input.requested", "input"),
+    b"lifecycle": ("lifecycle", "lifecycle"),
+    b"tasks": ("tasks", "tasks"),
+    b"tool": ("tools", "tools"),
+}
+
+#: Records that are told in other words: the method of the events, which is their channel, and the data of each.
+_TOLD: dict[bytes, tuple[str, Callable[[bytes], list[bytes]]]] = {
+    b"metadata": ("lifecycle", lambda data: [event_data.running(data)]),
+    b"end": ("lifecycle", lambda data: [event_data.ended(data)]),
+    b"values": ("values", lambda data: [event_data.without_interrupts(data)]),
+    b"updates": ("updates", event_data.updates),
+    b"checkpoints": ("checkpoints", lambda data: [found] if (found := event_data.checkpoint(data)) else []),
+}
+
+#: Where an attempt at a run begins or the run ends: what no one goes on with ends before.
+_BORDERS = frozenset({b"metadata", b"end"})
+
+_CUSTOM = b"custom"
+_NAMED_CUSTOM = NAMED_CUSTOM.encode()
+
+#: How many places of the tree a stream remembers.
+_PLACES = 256
+
+
+class EventStream:
+    """Renders the chunks of a thread for one subscription whose reader has seen what is numbered up to `after`.
+
+    Of a run that records messages other than in content blocks it must see all records, from the first one on.
+    """
+
+    def __init__(self, selection: Selection, after: int) -> None:
+        self._selection = selection
+        self._after = after
+        channels = selection.channels
+        self._as_they_are = {
+            record: (method, _body_of(method))
+            for record, (method, channel) in _AS_THEY_ARE.items()
+            if channel in channels
+        }
+        self._told = {record: told for record, told in _TOLD.items() if told[0] in channels}
+        self._custom = any(channel == "custom" or channel.startswith(NAMED_CUSTOM) for channel in channels)
+        self._messages = "messages" in channels
+        self._runs: dict[str, RecordedMessages] = {}
+        self._places: dict[bytes, bool] = {_ROOT: selection.covers(())}
+
+    def render(self, chunk: Chunk) -> list[Event]:
+        """The events that the subscription wants, of the records that the reader has not seen."""
+        lines = chunk.payload.split(b"\n")
+        as_they_are, places, after = self._as_they_are, self._places, self._after
+        events: list[Event] = []
+        seq = chunk.first_seq - 1
+        for i in range(0, len(lines), 2):
+            seq += 1
+            record, timestamp, where = lines[i].split(b" ", 2)
+            direct = as_they_are.get(record)
+            if direct is None:
+                if self._messages and (record in recorded_messages.RECORDS or record in _BORDERS):
+                    events += self._render_message(chunk.run_id, seq, record, timestamp, where, lines[i + 1])
+                if seq > after:
+                    events += self._render_told(seq, record, timestamp, where, lines[i + 1])
+            elif seq > after and (places[where] if where in places else self._covers(where)):
+                method, body = direct
+                events.append(Event(seq, method, body % (seq, seq, where, timestamp, lines[i + 1])))
+        return events
+
+    def _render_told(self, seq: int, record: bytes, timestamp: bytes, where: bytes, data: bytes) -> list[Event]:
+        """What a record becomes that is told in other words."""
+        told = self._told.get(record)
+        if told is not None:
+            return _numbered(seq, told[0], where, timestamp, told[1](data)) if self._covers(where) else []
+        if self._custom and record.startswith(_CUSTOM) and self._covers(where):
+            name, data = _custom(record, data)
+            if self._selection.takes(NAMED_CUSTOM + name if name else "custom"):
+                return _numbered(seq, "custom", where, timestamp, [data])
+        return []
+
+    def _render_message(
+        self, run_id: str, seq: int, record: bytes, timestamp: bytes, where: bytes, data: bytes
+    ) -> list[Event]:
+        """What a record tells of messages that the run does not record in content blocks."""
+        if record in _BORDERS:
+            run = self._runs.pop(run_id, None)
+            return self._render_close(run, seq, timestamp) if run and seq > self._after else []
+        run = self._runs.setdefault(run_id, RecordedMessages())
+        told = run.take(record, where, data)
+        if seq <= self._after or not self._covers(where):
+            return []
+        return _numbered(seq, "messages", where, timestamp, told)
+
+    def _render_close(self, run: RecordedMessages, seq: int, timestamp: bytes) -> list[Event]:
+        # Before the event that the record itself becomes, whose id is the record's number for everyone.
+        return [
+            _event(b"%d.%d" % (seq, i), seq - 1, "messages", where, timestamp, data)
+            for i, (where, data) in enumerate(run.close(), start=1)
+            if self._covers(where)
+        ]
+
+    def _covers(self, where: bytes) -> bool:
+        """Whether the subscription is about this place, a namespace as JSON."""
+        covered = self._places.get(where)
+        if covered is None:
+            if len(self._places) >= _PLACES:
+                self._places.clear()
+            covered = self._places[where] = self._selection.covers(tuple(orjson.loads(where)))
+        return covered
+
+
+def _body_of(method: str) -> bytes:
+    """The body of an event of this method that is the only one of its record."""
+    return _BODY.replace(b"%b", b"%d", 1).replace(b"%b", method.encode(), 1)
+
+
+def _custom(record: bytes, data: bytes) -> tuple[str, bytes]:
+    if record == _CUSTOM:
+        return event_data.custom(data)
+    name = record.removeprefix(_NAMED_CUSTOM).decode()
+    return name, event_data.named(name, data)
+
+
+def _numbered(seq: int, method: str, where: bytes, timestamp: bytes, told: list[bytes]) -> list[Event]:
+    """The events that a record becomes."""
+    if len(told) == 1:
+        return [_event(b"%d" % seq, seq, method, where, timestamp, told[0])]
+    last = len(told)
+    return [
+        _event(b"%d.%d" % (seq, i), seq if i == last else seq - 1, method, where, timestamp, data)
+        for i, data in enumerate(told, start=1)
+    ]
+
+
+def _event(event_id: bytes, seq: int, method: str, where: bytes, timestamp: bytes, data: bytes) -> Event:
+    return Event(seq, method, _BODY % (event_id, seq, method.encode(), where, timestamp, data))
+
+
+def state_event(seq: int, values: bytes, timestamp: int) -> Event:
+    """The state of a thread, as JSON, where the replay of its events begins: after the number `seq`."""
+    data = event_data.without_interrupts(values)
+    return _event(b"state.%d" % seq, seq, "values", _ROOT, b"%d" % timestamp, data)
+
+
+def gap_event(oldest: int | None) -> Event:
+    """Says that events between the reader's cursor and `oldest` are not kept any more; None: nor any later one."""
+    seq = oldest - 1 if oldest else 0
+    data = orjson.dumps({"oldest": oldest})
+    return _event(b"gap.%d" % seq, seq, "gap", _ROOT, b"%d" % now_ms(), data)
+
+
+def sse(events: Iterable[Event]) -> bytes:
+    """The events as frames of Server-Sent Events."""
+    return b"".join(
+        [b"event: %b\r\ndata: %b\r\nid: %d\r\n\r\n" % (method.encode(), body, seq) for seq, method, body in events]
+    )
