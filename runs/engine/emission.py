@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, BaseMessageChunk
 
 from runs.engine.encode import encode, message_fields, to_json
@@ -48,6 +49,11 @@ class Emission:
         """The stream modes to run the graph with."""
         return sorted({"values", *(_SOURCES[mode] for mode in self.modes if mode in _SOURCES)})
 
+    @property
+    def callbacks(self) -> list[BaseCallbackHandler]:
+        """What else the graph is to be run with."""
+        return []
+
     def take(self, namespace: Namespace, source: str, emitted: Any) -> None:
         """One item of the graph's stream. Raises EventTooLarge."""
         if source == "messages":
@@ -70,6 +76,12 @@ class Emission:
             self._append("values", encode(self.values), ())
         for interrupt in waits_for:
             self._append("input.requested", encode({"interrupt_id": interrupt.id, "payload": interrupt.value}), ())
+
+    def pause(self) -> None:
+        """The attempt ends here, and the run goes on in another one."""
+
+    def give_up(self, error: str) -> None:
+        """The graph did not get to its end. Never raises."""
 
     def _take_message(self, namespace: Namespace, message: BaseMessage, metadata: dict[str, Any]) -> None:
         data = encode(message_fields(message))
