@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, BaseMessageChunk
 
 from runs.engine.encode import encode, message_fields, to_json
+from runs.engine.meter import Fail
 from runs.engine.writer import Journal
 from runs.records import Record, now_ms
 
@@ -38,6 +38,8 @@ class Emission:
         self.modes = frozenset(modes)
         #: What the caller configured is for the graph; LangGraph repeats it beside each of its events.
         self._hidden = frozenset(configurable) - _PUBLIC
+        #: What is to be told of calls of models that fail.
+        self.fail_call: Fail | None = None
         #: The root graph's values as it emitted them last; None before the first.
         self.values: Any = None
         self._journal = journal
@@ -48,11 +50,6 @@ class Emission:
     def sources(self) -> list[str]:
         """The stream modes to run the graph with."""
         return sorted({"values", *(_SOURCES[mode] for mode in self.modes if mode in _SOURCES)})
-
-    @property
-    def callbacks(self) -> list[BaseCallbackHandler]:
-        """What else the graph is to be run with."""
-        return []
 
     def take(self, namespace: Namespace, source: str, emitted: Any) -> None:
         """One item of the graph's stream. Raises EventTooLarge."""

@@ -175,7 +175,7 @@ class Execution:
             "metadata": {**kwargs["config"]["metadata"], "run_attempt": attempt.attempt},
             "run_id": attempt.run_id,
         }
-        calls: RunnableConfig = {**config, "callbacks": [self._conversation.meter(), *self._emission.callbacks]}
+        calls: RunnableConfig = {**config, "callbacks": [self._conversation.meter(self._emission.fail_call)]}
         async with self._registry.open(
             attempt.graph_id,
             config,

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler
-
 from runs.engine.emission import INTERRUPT, Emission, Namespace
 from runs.engine.encode import EventTooLarge, as_text, encode
-from runs.engine.speech import FailedCalls, Speech
+from runs.engine.speech import Speech
 from runs.engine.subgraphs import Subgraphs, Told
 from runs.engine.writer import Journal
 from runs.records import Record, now_ms
@@ -35,6 +33,7 @@ class ProtocolEmission(Emission):
         #: The last values of each namespace that nothing has come after.
         self._waiting: dict[Namespace, Record] = {}
         self._speech = Speech(self._hidden)
+        self.fail_call = self._speech.fail_call
         self._subgraphs = Subgraphs()
         #: By interrupt, the graph that asked: the innermost that tells of it.
         self._asked_in: dict[str, Namespace] = {}
@@ -42,10 +41,6 @@ class ProtocolEmission(Emission):
     @property
     def sources(self) -> list[str]:
         return list(SOURCES)
-
-    @property
-    def callbacks(self) -> list[BaseCallbackHandler]:
-        return [FailedCalls(self._speech)]
 
     def take(self, namespace: Namespace, source: str, emitted: Any) -> None:
         if source == "checkpoints":

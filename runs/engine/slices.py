@@ -78,7 +78,8 @@ class EventSlices:
             case "reasoning-delta":
                 return self._more(index, "reasoning", "reasoning", delta["reasoning"])
             case "tool-call-delta":
-                return self._more(index, kind or "tool_call_chunk", "args", delta["args"])
+                by_server = kind == "server_tool_call_chunk"
+                return self._more(index, kind if by_server else "tool_call_chunk", "args", delta["args"])
             case "block-delta" if isinstance(args := delta["fields"].get("args"), str):
                 self._told[index] = delta["fields"]["type"], args
                 return [{**delta["fields"], "args": args[len(told) :], "index": index}]

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import (
     AIMessage,
     BaseMessage,
@@ -36,7 +35,7 @@ class Speech:
         #: By the call of a model: see `_key`.
         self._open: dict[int | str, _Message] = {}
         self._in: Counter[Namespace] = Counter()
-        #: By the call, what LangChain knows of it and what went wrong. Filled in by whichever thread calls the model.
+        #: By the call, what LangChain knows of it and what went wrong.
         self.failed: dict[int | str, tuple[dict[str, Any], str]] = {}
         #: Calls of which nothing is to be told any more, with what they are known by.
         self._over: dict[int | str, Any] = {}
@@ -56,6 +55,10 @@ class Speech:
         if isinstance(message, BaseMessageChunk):
             return self._take_piece(namespace, key, message, about)
         return self._take_whole(namespace, message, about)
+
+    def fail_call(self, call_id: uuid.UUID, about: dict[str, Any], error: Exception) -> None:
+        """A call of a model has failed: LangGraph lets its message just stop. From whichever thread calls the model."""
+        self.failed |= {id(about): (about, str(error)), str(call_id): (about, str(error))}
 
     def fail(self, besides: int | str | None = None) -> Told:
         """The ends of the messages whose models have failed, but for the one of the call `besides`."""
@@ -89,12 +92,13 @@ class Speech:
                 return []
             one = self._begin(namespace, key, message.id or "", about, message.response_metadata, role)
         events = one.blocks.feed(slice_of(message))
-        if message.response_metadata:
-            one.metadata |= message.response_metadata
-        if usage := message.__dict__.get("usage_metadata"):
+        fields = message.__dict__
+        if fields["response_metadata"]:
+            one.metadata |= fields["response_metadata"]
+        if usage := fields.get("usage_metadata"):
             one.usage = add_usage(one.usage, usage)
         told = self._tell(one, events)
-        return [*told, *self._finish(key)] if message.__dict__.get("chunk_position") == "last" else told
+        return [*told, *self._finish(key)] if fields.get("chunk_position") == "last" else told
 
     def _take_whole(self, namespace: Namespace, message: Any, about: dict[str, Any]) -> Told:
         role = _role(message)
@@ -180,38 +184,6 @@ class _Message:
         self.slices = EventSlices()
         self.usage: UsageMetadata | None = None
         self.metadata: dict[str, Any] = {}
-
-
-class FailedCalls(BaseCallbackHandler):
-    """Tells a `Speech` which calls of models fail: LangGraph lets their messages just stop."""
-
-    run_inline = True
-    ignore_chain = True
-    ignore_agent = True
-    ignore_retriever = True
-    ignore_retry = True
-    ignore_custom_event = True
-
-    def __init__(self, speech: Speech) -> None:
-        self._speech = speech
-        self._calls: dict[uuid.UUID, dict[str, Any] | None] = {}
-
-    def on_chat_model_start(
-        self, serialized: Any, messages: Any, *, run_id: uuid.UUID, metadata: dict[str, Any] | None = None, **_: Any
-    ) -> None:
-        self._calls[run_id] = metadata
-
-    def on_llm_new_token(self, token: Any, **_: Any) -> None:
-        pass
-
-    def on_llm_end(self, response: Any, *, run_id: uuid.UUID, **_: Any) -> None:
-        self._calls.pop(run_id, None)
-
-    def on_llm_error(self, error: BaseException, *, run_id: uuid.UUID, **_: Any) -> None:
-        about = self._calls.pop(run_id, None)
-        # One that was cancelled, or is not read on, just ends.
-        if about is not None and isinstance(error, Exception):
-            self._speech.failed |= {id(about): (about, str(error)), str(run_id): (about, str(error))}
 
 
 def _key(message: Any, about: dict[str, Any]) -> int | str:

@@ -69,7 +69,7 @@ async def fail_at(place: str) -> str:
 
 
 _tool_turns = [
-    [*calls(0, "call-1", "look_up", '{"place":', ' "Rome"}'), *calls(1, "call-2", "fail_at", '{"place": "Mars"}')],
+    [*calls(2, "call-1", "look_up", '{"place":', ' "Rome"}'), *calls(3, "call-2", "fail_at", '{"place": "Mars"}')],
     says("It ", "is ", "sunny."),
 ]
 
@@ -188,4 +188,11 @@ class CountWords(StreamTransformer):
 # Compiled with a transformer of its own stream.
 extended = _graph(("speak", _speaks("one ", "two ", "three")), ("child", _leaf.compile())).compile(
     transformers=[CountWords]
+)
+extended_agent = create_agent(
+    PlayedModel(turns=[[*_thought[:4], *_tool_turns[0]], says("It ", "is ", "sunny.")]),
+    _tools,
+    middleware=[_forgive],
+    transformers=[CountWords],
+    name="extended_agent",
 )

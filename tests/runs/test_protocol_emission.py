@@ -59,7 +59,7 @@ def run(registry: Registry, saver: FencedSaver) -> Runs:
 ALL = ["deep", "asking_deep", "tooled", "tool_fails", "delegating", "parallel", "thinking", "direct", "recovering"]
 
 
-@pytest.mark.parametrize("graph_id", [*ALL, "named", "extended", "echo", "custom"])
+@pytest.mark.parametrize("graph_id", [*ALL, "named", "extended", "extended_agent", "echo", "custom"])
 async def test_only_what_has_a_meaning_is_recorded(run: Runs, graph_id: str) -> None:
     methods = {method.partition(":")[0] for method, _, _ in told(await run(graph_id))}
     assert methods <= {
@@ -238,6 +238,35 @@ async def test_what_a_transformer_of_the_graph_adds_is_recorded(run: Runs) -> No
     (*_, (_, values)) = of(records, "values")
     assert [message["type"] for message in values["messages"]] == ["human", "ai", "ai"]
     assert run.journal.outcome is not None and run.journal.outcome.status is RunStatus.SUCCESS
+
+
+async def test_a_graph_with_transformers_tells_thoughts_and_calls_like_any_other(run: Runs) -> None:
+    records = await run("extended_agent")
+    first, last = Reader().take(records).messages
+    assert (first.reasoning.get(), first.text.get(), last.text.get()) == (
+        "Let me think.",
+        "I will look.",
+        "It is sunny.",
+    )
+    assert [(call["id"], call["args"]) for call in first.tool_calls.get()] == [
+        ("call-1", {"place": "Rome"}),
+        ("call-2", {"place": "Mars"}),
+    ]
+    deltas = {data["delta"]["type"] for _, data in of(records, "block") if "delta" in data}
+    assert deltas == {"text-delta", "reasoning-delta", "block-delta"}
+    assert {data["event"] for _, data in of(records, "tool")} >= {"tool-started", "tool-finished", "tool-error"}
+
+
+async def test_a_graph_with_transformers_can_be_stopped(run: Runs) -> None:
+    execution = run.prepare("extended", configurable={"delay": 0.02})
+    running = asyncio.create_task(execution.run())
+    while not of(run.journal.records, "block"):
+        await asyncio.sleep(0)
+    execution.stop(Reason.CANCEL)
+    assert await running is Ended.SETTLED
+    (message,) = Reader().take(run.journal.records).messages
+    assert message.done and "three" not in message.text.get()
+    assert run.journal.outcome is not None and run.journal.outcome.status is RunStatus.INTERRUPTED
 
 
 async def test_a_run_that_fails_ends_what_was_open(run: Runs) -> None:
