@@ -175,5 +175,6 @@ def run_kwargs(thread_id: str, run_id: uuid.UUID, **over: Any) -> dict[str, Any]
         "on_disconnect": "cancel",
         "temporary": False,
         "resumable": True,
+        "event_streaming": False,
     }
     return {**kwargs, **over}

@@ -11,7 +11,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, FunctionMessage, HumanMessage, SystemMessage, ToolMessage
 
 from runs.engine.encode import as_text, encode, message_fields
-from runs.engine.meter import Meter
+from runs.engine.meter import Fail, Meter
 from runs.engine.writer import Journal
 from runs.lifecycle import Attempt, Known
 from runs.records import REMOVED, Kept, Record, now_ms
@@ -56,8 +56,8 @@ class Conversation:
         self.resumed_from = _NEVER
         self._closed = False
 
-    def meter(self) -> BaseCallbackHandler:
-        """What the graph is to be run with. Used from the engine's loop."""
+    def meter(self, fail: Fail | None = None) -> BaseCallbackHandler:
+        """What the graph is to be run with. Used from the engine's loop; `fail` is called wherever a model is."""
         loop, here = asyncio.get_running_loop(), threading.get_ident()
 
         def hear(*said: Any) -> None:
@@ -66,7 +66,7 @@ class Conversation:
             else:
                 loop.call_soon_threadsafe(self.hear, *said)
 
-        return Meter(hear)
+        return Meter(hear, fail)
 
     async def see(self, values: Any) -> None:
         """The values of the root graph, as it emitted them. Raises EventTooLarge."""

@@ -6,6 +6,7 @@ from typing import Any
 from langchain_core.messages import BaseMessage, BaseMessageChunk
 
 from runs.engine.encode import encode, message_fields, to_json
+from runs.engine.meter import Fail
 from runs.engine.writer import Journal
 from runs.records import Record, now_ms
 
@@ -37,6 +38,8 @@ class Emission:
         self.modes = frozenset(modes)
         #: What the caller configured is for the graph; LangGraph repeats it beside each of its events.
         self._hidden = frozenset(configurable) - _PUBLIC
+        #: What is to be told of calls of models that fail.
+        self.fail_call: Fail | None = None
         #: The root graph's values as it emitted them last; None before the first.
         self.values: Any = None
         self._journal = journal
@@ -70,6 +73,12 @@ class Emission:
             self._append("values", encode(self.values), ())
         for interrupt in waits_for:
             self._append("input.requested", encode({"interrupt_id": interrupt.id, "payload": interrupt.value}), ())
+
+    def pause(self) -> None:
+        """The attempt ends here, and the run goes on in another one."""
+
+    def give_up(self, error: str) -> None:
+        """The graph did not get to its end. Never raises."""
 
     def _take_message(self, namespace: Namespace, message: BaseMessage, metadata: dict[str, Any]) -> None:
         data = encode(message_fields(message))

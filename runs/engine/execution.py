@@ -5,7 +5,7 @@ import contextlib
 import logging
 import re
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime
@@ -21,7 +21,9 @@ from runs.engine.conversation import Conversation
 from runs.engine.emission import INTERRUPT, Emission
 from runs.engine.encode import EventTooLarge, as_text, encode
 from runs.engine.factories import AnyGraph
+from runs.engine.graph_stream import stream_of
 from runs.engine.graphs import Registry
+from runs.engine.protocol_emission import ProtocolEmission
 from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 from runs.engine.writer import Journal
 from runs.lifecycle import ROLLED_BACK, Attempt, Outcome
@@ -89,7 +91,7 @@ class Execution:
         self._registry = registry
         self._saver = saver
         kwargs = attempt.kwargs
-        self._emission = Emission(journal, kwargs["stream_mode"], kwargs["config"]["configurable"])
+        self._emission = emission_of(journal, kwargs)
         self._conversation = Conversation(journal, attempt)
         self._graph: asyncio.Task[Outcome] | None = None
         #: Called when the graph has ended, before its outcome is written.
@@ -115,8 +117,11 @@ class Execution:
             return await self._roll_back(tally)
         outcome = self._outcome()
         if outcome is None:
+            self._emission.pause()
             stopped = self.reason is Reason.DRAIN and await self._journal.flush()
             return Ended.STOPPED if stopped else Ended.LOST
+        if outcome.status is not RunStatus.SUCCESS:
+            self._emission.give_up((outcome.error or CANCELLED)["message"])
         if outcome.status is RunStatus.ERROR and self.attempt.kwargs["command"]:
             await self._forget_command()
         outcome = replace(outcome, title=as_text(title_of(self._emission.values), MAX_TITLE))
@@ -170,7 +175,7 @@ class Execution:
             "metadata": {**kwargs["config"]["metadata"], "run_attempt": attempt.attempt},
             "run_id": attempt.run_id,
         }
-        calls: RunnableConfig = {**config, "callbacks": [self._conversation.meter()]}
+        calls: RunnableConfig = {**config, "callbacks": [self._conversation.meter(self._emission.fail_call)]}
         async with self._registry.open(
             attempt.graph_id,
             config,
@@ -190,7 +195,7 @@ class Execution:
             elif kwargs.get("strict_resume"):
                 await self._demand_interrupts(graph, config)
             given = None if resumes else command_of(kwargs["command"]) or kwargs["input"]
-            async for namespace, source, emitted in self._stream(graph, given, calls):
+            async for namespace, source, emitted in stream_of(graph, given, calls, self._emission, kwargs):
                 if source == "values" and not namespace:
                     await self._conversation.see(emitted)
                 self._emission.take(namespace, source, emitted)
@@ -245,35 +250,6 @@ class Execution:
             kwargs["interrupt_after"] or graph.interrupt_after_nodes,
         )
 
-    async def _stream(
-        self, graph: AnyGraph, given: Any, config: RunnableConfig
-    ) -> AsyncIterator[tuple[tuple[str, ...], str, Any]]:
-        kwargs = self.attempt.kwargs
-        options: dict[str, Any] = {
-            "context": kwargs["context"] or None,
-            "stream_mode": self._emission.sources,
-            "subgraphs": kwargs["subgraphs"],
-            "interrupt_before": kwargs["interrupt_before"],
-            "interrupt_after": kwargs["interrupt_after"],
-            "durability": kwargs["durability"],
-        }
-        options = {name: value for name, value in options.items() if value is not None}
-        if "events" in self._emission.modes:
-            async for item in self._stream_events(graph, given, config, options):
-                yield _placed(item)
-            return
-        async for item in graph.astream(given, config, **options):
-            yield _placed(item)
-
-    async def _stream_events(
-        self, graph: AnyGraph, given: Any, config: RunnableConfig, options: dict[str, Any]
-    ) -> AsyncIterator[Any]:
-        root = str(self.attempt.run_id)
-        async for event in graph.astream_events(given, config, version="v2", **options):
-            self._emission.take_event(event)
-            if event["event"] == "on_chain_stream" and event["run_id"] == root:
-                yield event["data"]["chunk"]
-
     async def _conclude(self, graph: AnyGraph, config: RunnableConfig) -> Outcome:
         values = self._emission.values
         snapshot: StateSnapshot | None = None
@@ -311,6 +287,15 @@ def _go_on_from_latest(config: RunnableConfig) -> None:
 
 
 TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
+CANCELLED = {"error": "cancelled", "message": "The run was cancelled."}
+
+
+def emission_of(journal: Journal, kwargs: dict[str, Any]) -> Emission:
+    """What records what the graph of a run emits, as the run was started."""
+    configurable = kwargs["config"]["configurable"]
+    if kwargs.get("event_streaming"):
+        return ProtocolEmission(journal, configurable)
+    return Emission(journal, kwargs["stream_mode"], configurable)
 
 
 def _text(value: uuid.UUID | None) -> str | None:
@@ -319,13 +304,6 @@ def _text(value: uuid.UUID | None) -> str | None:
 
 def _meets(names: Iterable[str], wanted: Any) -> bool:
     return any(name != START and (wanted == "*" or name in wanted) for name in names)
-
-
-def _placed(item: Any) -> tuple[tuple[str, ...], str, Any]:
-    """An item of the stream with its namespace, whether or not the graph was asked for subgraphs."""
-    if len(item) == 3:
-        return item[0], item[1], item[2]
-    return (), item[0], item[1]
 
 
 def command_of(body: dict[str, Any] | None) -> Command[Any] | None:

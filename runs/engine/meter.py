@@ -14,10 +14,12 @@ from runs.tally import LEAD_AGENT, MIDDLEWARE, SUBAGENT, Usage
 _TOO_MANY = 2**40
 
 Hear = Callable[[AIMessage, Usage, str, str], None]
+#: Takes the id of a call that failed, what LangChain knows of it, and why.
+Fail = Callable[[uuid.UUID, dict[str, Any], Exception], None]
 
 
 class Meter(BaseCallbackHandler):
-    """Tells `hear` what each call answered: the message, its usage, its caller and its model.
+    """Tells `hear` what each call answered: the message, its usage, its caller and its model; `fail` if it did not.
 
     It is called where the model is: in the event loop, or in the thread of a node.
     """
@@ -31,10 +33,19 @@ class Meter(BaseCallbackHandler):
     ignore_custom_event = True
     ignore_chat_model = True
 
-    def __init__(self, hear: Hear) -> None:
+    def __init__(self, hear: Hear, fail: Fail | None = None) -> None:
         self._hear = hear
+        self._fail = fail
+        self.ignore_chat_model = fail is None
+        #: Calls that have not ended; none unless somebody asks for those that fail.
+        self._calls: dict[uuid.UUID, dict[str, Any]] = {}
         #: Callbacks that were handed down twice tell of one call twice.
         self._heard: set[uuid.UUID] = set()
+
+    def on_chat_model_start(
+        self, serialized: Any, messages: Any, *, run_id: uuid.UUID, metadata: dict[str, Any] | None = None, **_: Any
+    ) -> None:
+        self._calls[run_id] = metadata or {}
 
     def on_llm_new_token(self, token: Any, **_: Any) -> None:
         pass
@@ -42,6 +53,7 @@ class Meter(BaseCallbackHandler):
     def on_llm_end(
         self, response: LLMResult, *, run_id: uuid.UUID, tags: Sequence[str] | None = None, **_: Any
     ) -> None:
+        self._calls.pop(run_id, None)
         if run_id in self._heard:
             return
         self._heard.add(run_id)
@@ -49,6 +61,12 @@ class Meter(BaseCallbackHandler):
             message = getattr(generations[0], "message", None) if generations else None
             if isinstance(message, AIMessage):
                 self._hear(message, usage_of(message), caller_of(tags or ()), model_of(message))
+
+    def on_llm_error(self, error: BaseException, *, run_id: uuid.UUID, **_: Any) -> None:
+        about = self._calls.pop(run_id, None)
+        # One that was cancelled, or is not read on, did not fail.
+        if self._fail and about is not None and isinstance(error, Exception):
+            self._fail(run_id, about, error)
 
 
 def caller_of(tags: Sequence[str]) -> str:

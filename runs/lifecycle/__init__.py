@@ -5,7 +5,7 @@ Every change of status locks the thread first (on SQLite: the whole database, be
 what was committed goes out by `runs.signals`.
 """
 
-from runs.lifecycle.append import ROLLED_BACK, Outcome, Write, lock_threads, write
+from runs.lifecycle.append import Write, lock_threads, write
 from runs.lifecycle.cancel import CancelResult, request_cancel
 from runs.lifecycle.claim import CLAIM_BATCH, Attempt, claim, heartbeat
 from runs.lifecycle.create import (
@@ -22,6 +22,7 @@ from runs.lifecycle.create import (
 )
 from runs.lifecycle.delete import delete_run, delete_thread
 from runs.lifecycle.messages import Known, known_messages
+from runs.lifecycle.outcome import ROLLED_BACK, Outcome
 from runs.lifecycle.release import reap, release
 from runs.lifecycle.withhold import publish_thread, withhold_thread
 

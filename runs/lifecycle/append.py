@@ -12,35 +12,14 @@ from django.utils import timezone
 from runs.lifecycle.adapted import adapted_id, adapted_time
 from runs.lifecycle.deliveries import add_delivery
 from runs.lifecycle.messages import drop_messages, keep_messages, recounted
+from runs.lifecycle.outcome import Outcome, closing_records, end_record
 from runs.models import EventChunk, Run
 from runs.news import tell
-from runs.records import Chunk, Record, compress, decompress, pack, record
+from runs.records import Chunk, Record, compress, decompress, pack
 from runs.signals import chunks_committed, runs_pending
-from runs.states import CancelAction, RunStatus, sources, thread_status_after
+from runs.states import CancelAction, RunStatus, ThreadStatus, sources, thread_status_after
 from runs.tally import COLUMNS, Tally
 from runs.titles import first_human, made_title
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ends. `values` and `interrupts` are JSON; None leaves what the thread has."""
-
-    status: RunStatus
-    error: dict[str, str] | None = None
-    values: bytes | None = None
-    interrupts: bytes | None = None
-    #: The graph stopped at an interrupt of its own.
-    waits_for_input: bool = False
-    #: What the graph calls the conversation; empty: nothing.
-    title: str = ""
-    #: All that the run did to its thread has been undone, or it did nothing.
-    rolled_back: bool = False
-
-
-#: The outcome of a run that was cancelled by `rollback`, once its checkpoints are gone.
-ROLLED_BACK = Outcome(
-    RunStatus.ERROR, error={"error": "RolledBack", "message": "Rolled back by user"}, rolled_back=True
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +80,7 @@ def write(batch: Sequence[Write], *, again: bool = False) -> list[Chunk | None]:
 _HELD = "SELECT run_id, claim, cancel_action FROM runs_run WHERE status = 'running' AND run_id IN ({places})"
 _FINISH = """
 UPDATE runs_run SET status = %s, error = %s, claim = NULL, lease_until = NULL, ended_at = %s, updated_at = %s{counted}
-WHERE run_id = %s AND status IN ({sources}) RETURNING webhook
+WHERE run_id = %s AND status IN ({sources}) RETURNING webhook, graph_id
 """
 _COUNTED = ", ".join(f"{column} = %s" for column in COLUMNS)
 _COUNT = f"UPDATE runs_run SET {_COUNTED} WHERE run_id = %s"
@@ -126,7 +105,7 @@ UPDATE runs_thread SET
     error = %s,
     updated_at = %s,
     state_updated_at = CASE WHEN %s THEN %s ELSE state_updated_at END
-WHERE thread_id = %s RETURNING last_seq
+WHERE thread_id = %s RETURNING last_seq, status
 """
 # What a run does to its thread's row it does by ending: after a rollback all of it is as it was.
 _UNSETTLE = f"""
@@ -135,7 +114,7 @@ UPDATE runs_thread SET last_seq = last_seq + %s, status = CASE WHEN {_IS_BUSY} T
         SELECT graph_id FROM runs_run WHERE runs_run.thread_id = runs_thread.thread_id
         AND cancel_action <> 'rollback' ORDER BY position DESC LIMIT 1
     ), graph_id)
-WHERE thread_id = %s RETURNING last_seq
+WHERE thread_id = %s RETURNING last_seq, status
 """
 _HAND_BACK = """
 UPDATE runs_run SET status = 'pending', claim = NULL, lease_until = NULL, updated_at = %s WHERE run_id = %s
@@ -230,14 +209,17 @@ def finish(
         ended = cursor.fetchone()
     if ended is None:
         raise RuntimeError(f"run {run_id} can not become {outcome.status}")
-    records = [*records, *_closing_records(outcome)]
+    webhook, graph_id = ended
+    records = [*records, *closing_records(outcome)]
     if outcome.rolled_back:
         drop_messages(run_id)
-        chunk = _number_and_unsettle(thread_id, run_id, records)
+        last_seq, status = _unsettle(thread_id, len(records) + 1)
     else:
         asked = tally.first_human_message if tally else _asked(run_id)
-        chunk = _number_and_settle(thread_id, run_id, records, outcome, asked)
-    if ended[0]:
+        last_seq, status = _settle(thread_id, len(records) + 1, outcome, asked)
+    end = end_record(outcome, graph_id, superseded=status == ThreadStatus.BUSY)
+    chunk = _chunk(thread_id, run_id, last_seq, [*records, end])
+    if webhook:
         # After the thread has its values: they are part of the news.
         add_delivery(run_id)
     return chunk
@@ -247,16 +229,6 @@ def _asked(run_id: uuid.UUID) -> str:
     """What a run was asked first, whether or not its graph has got to it."""
     quoted, kwargs = Run.objects.values_list("first_human_message", "kwargs").get(run_id=run_id)
     return quoted or first_human(kwargs.get("input"))
-
-
-def _closing_records(outcome: Outcome) -> list[Record]:
-    closing = []
-    if outcome.status is RunStatus.INTERRUPTED or outcome.rolled_back:
-        closing.append(record("cancel"))
-    elif outcome.error:
-        closing.append(record("error", outcome.error))
-    closing.append(record("end", {"status": outcome.status}))
-    return closing
 
 
 def lock_threads(thread_ids: Collection[str], *, skip_locked: bool = False) -> Collection[str]:
@@ -289,16 +261,15 @@ def _chunk(thread_id: str, run_id: uuid.UUID, last_seq: int, records: Sequence[R
     return Chunk(thread_id, str(run_id), last_seq - len(records) + 1, last_seq, pack(records))
 
 
-def _number_and_settle(
-    thread_id: str, run_id: uuid.UUID, records: Sequence[Record], outcome: Outcome, asked: str
-) -> Chunk:
+def _settle(thread_id: str, count: int, outcome: Outcome, asked: str) -> tuple[int, str]:
+    """Take numbers for the last events of a run and give its thread what it left: the last number, and its status."""
     status = thread_status_after(outcome.status, waits_for_input=outcome.waits_for_input)
     now = adapted_time(timezone.now())
     with connection.cursor() as cursor:
         cursor.execute(
             _SETTLE,
             [
-                len(records),
+                count,
                 status,
                 status,
                 _json(outcome.values),
@@ -312,15 +283,16 @@ def _number_and_settle(
                 thread_id,
             ],
         )
-        (last_seq,) = cursor.fetchone()
-    return _chunk(thread_id, run_id, last_seq, records)
+        last_seq, left = cursor.fetchone()
+    return last_seq, left
 
 
-def _number_and_unsettle(thread_id: str, run_id: uuid.UUID, records: Sequence[Record]) -> Chunk:
+def _unsettle(thread_id: str, count: int) -> tuple[int, str]:
+    """As `_settle`, for a run that did not happen."""
     with connection.cursor() as cursor:
-        cursor.execute(_UNSETTLE, [len(records), thread_id])
-        (last_seq,) = cursor.fetchone()
-    return _chunk(thread_id, run_id, last_seq, records)
+        cursor.execute(_UNSETTLE, [count, thread_id])
+        last_seq, left = cursor.fetchone()
+    return last_seq, left
 
 
 def _json(data: bytes | None) -> str | None:

@@ -7,7 +7,8 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from runs.lifecycle.append import ROLLED_BACK, Outcome, announce, finish, insert_chunks, lock_threads
+from runs.lifecycle.append import announce, finish, insert_chunks, lock_threads
+from runs.lifecycle.outcome import ROLLED_BACK, Outcome
 from runs.models import Run
 from runs.news import tell
 from runs.signals import cancel_requested, runs_pending

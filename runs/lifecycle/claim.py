@@ -152,7 +152,12 @@ def _mark(attempts: Sequence[Attempt], token: uuid.UUID, host: str) -> None:
 
 
 def _first_record(attempt: Attempt) -> Record:
-    data = {"run_id": str(attempt.run_id), "thread_id": attempt.thread_id, "attempt": attempt.attempt}
+    data = {
+        "run_id": str(attempt.run_id),
+        "thread_id": attempt.thread_id,
+        "attempt": attempt.attempt,
+        "graph_id": attempt.graph_id,
+    }
     return record("metadata", data)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from runs.lifecycle.append import Outcome, announce, finish, lock_threads
+from runs.lifecycle.append import announce, finish, lock_threads
+from runs.lifecycle.outcome import Outcome
 from runs.models import Purge, Run, Thread
 from runs.news import tell
 from runs.records import Chunk

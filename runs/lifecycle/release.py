@@ -10,7 +10,8 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from runs.lifecycle.append import Outcome, announce, finish, insert_chunks, lock_threads
+from runs.lifecycle.append import announce, finish, insert_chunks, lock_threads
+from runs.lifecycle.outcome import Outcome
 from runs.models import Run
 from runs.news import tell
 from runs.records import Chunk

@@ -43,6 +43,8 @@ class MessageBlocks:
 
     def feed(self, blocks: Sequence[Mapping[str, Any]]) -> list[Event]:
         """The events of the next slice."""
+        if len(self._open) == 1 and len(blocks) == 1 and (delta := self._open[0].go_on(blocks[0])):
+            return [delta]
         events = self._begin()
         for block in blocks:
             events += self._take(block)
@@ -135,6 +137,8 @@ class _Block:
             self._content[field] = ""
         elif self._type in _PIECES:
             self._content = {"id": None, "name": None, **self._content, "args": ""}
+        #: What has come of a text.
+        self._text: list[str] = []
         self._told = 0
 
     def goes_on_with(self, block: Mapping[str, Any]) -> bool:
@@ -182,9 +186,20 @@ class _Block:
         self._content = {key: value for key, value in block.items() if key != "index"}
         return []
 
+    def go_on(self, block: Mapping[str, Any]) -> Event | None:
+        """The event of a piece of plain text that goes on with this one; None for anything else.
+
+        So are most pieces of most messages.
+        """
+        if self._type != "text" or block["type"] != "text" or len(block) != 2:
+            return None
+        text = block["text"]
+        self._text.append(text)
+        return self._delta({"type": "text-delta", "text": text}) if text else None
+
     def _take_text(self, field: str, block: Mapping[str, Any]) -> list[Event]:
         text = block.get(field) or ""
-        self._content[field] += text
+        self._text.append(text)
         if len(block) > 2:
             self._place = block.get("index") if self._place is None else self._place
             self._add_extras(block, field)
@@ -221,7 +236,9 @@ class _Block:
     def finish(self) -> Event:
         self.finished = True
         content = self._content
-        if self._type in _PIECES:
+        if field := _TEXTS.get(self._type):
+            content[field] = "".join(self._text)
+        elif self._type in _PIECES:
             content = _whole_call(_PIECES[self._type], content)
         return {"event": "content-block-finish", "index": self._index, "content": content}
 

@@ -236,7 +236,7 @@ def dumped(message: AIMessage) -> dict[str, Any]:
             [{"type": "tool_call", "id": "c", "name": "x", "args": {"a": 1}}],
         ),
         (
-            AIMessageChunk("hi", tool_call_chunks=[{"id": "c", "name": "x", "args": '{"a"', "index": 0}]),
+            AIMessageChunk(content="hi", tool_call_chunks=[{"id": "c", "name": "x", "args": '{"a"', "index": 0}]),
             [text("hi"), {"type": "tool_call_chunk", "id": "c", "name": "x", "args": '{"a"', "index": 0}],
         ),
         (

@@ -67,7 +67,12 @@ def test_each_attempt_is_counted_and_announced(tenant: Tenant) -> None:
     assert (attempt.attempt, attempt.crashes) == (3, 1)
     ((seq, record),) = unpack(chunks_of(run.thread_id)[0])
     assert (seq, record.method) == (1, "metadata")
-    assert orjson.loads(record.data) == {"run_id": str(run.pk), "thread_id": run.thread_id, "attempt": 3}
+    assert orjson.loads(record.data) == {
+        "run_id": str(run.pk),
+        "thread_id": run.thread_id,
+        "attempt": 3,
+        "graph_id": "echo",
+    }
     assert commits[0]["chunks"] == chunks_of(run.thread_id)
 
 
