@@ -21,7 +21,7 @@ from runs.services.interrupts import Known, knowing_interrupts, pending_interrup
 from runs.services.once import Once
 from runs.services.state import update_state
 from runs.services.threads import get_thread
-from runs.states import RunStatus
+from runs.states import CancelAction, RunStatus
 
 #: Both are the protocol's: a run goes on without its reader, and what is said to a busy thread is taken.
 _DEFAULTS = {"on_disconnect": "continue", "multitask_strategy": "enqueue", "if_not_exists": "create"}
@@ -146,10 +146,10 @@ def _only_after_another(place: Place, new: NewRun) -> NewRun:
 
 
 def _last_assistant(tenant: Tenant, thread_id: str) -> str:
-    """Of the thread's last run; of a thread without runs, what it was made for. Raises NotFound."""
+    """Of the thread's last run that was not undone; without one, what the thread was made for. Raises NotFound."""
     thread = get_thread(tenant, thread_id)
-    runs = Run.objects.for_tenant(tenant).filter(thread=thread).order_by("-position")
-    last = runs.values_list("assistant_id").first()
+    runs = Run.objects.for_tenant(tenant).filter(thread=thread).exclude(cancel_action=CancelAction.ROLLBACK)
+    last = runs.order_by("-position").values_list("assistant_id").first()
     if last is not None:
         return _named(last[0])
     made_for = thread.metadata.get("assistant_id")

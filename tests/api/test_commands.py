@@ -409,6 +409,20 @@ def test_an_answer_is_for_the_assistant_that_asked(client, alice, made_for):
     assert (str(run.assistant_id) == own) == (made_for == "assistant_id")
 
 
+def test_a_run_that_is_gone_may_have_got_past_what_the_one_before_it_asked(client, alice, engine):
+    thread = waits(alice, ASK)
+    make_run(tenant_of(alice), thread, status=RunStatus.INTERRUPTED).delete()
+    answer = send(client, thread, "input.respond", interrupt_id=ASK, response=1)
+    assert answer["error"] == "no_such_interrupt" and len(engine.questions) == 1
+
+
+def test_a_run_that_was_undone_has_not_asked(client, alice, engine):
+    thread = waits(alice, ASK)
+    make_run(tenant_of(alice), thread, status=RunStatus.ERROR, graph_id="stress", cancel_action=CancelAction.ROLLBACK)
+    engine.answers["state"] = STATE | {"tasks": [{"id": "task", "interrupts": [{"id": ASK}]}]}
+    assert respond(client, thread, interrupt_id=ASK, response=1).graph_id == "echo"
+
+
 def test_the_assistant_that_asked_may_be_gone(client, alice):
     thread = waits(alice, ASK, assistant=None)
     code, message = refused(client, thread, "input.respond", interrupt_id=ASK, response=1)
@@ -663,27 +677,29 @@ def test_there_is_no_state_of_a_namespace_that_there_is_not(client, thread, wait
     assert refused(client, waiting, method, namespace=["a"])[0] == "no_such_namespace"
 
 
-def state(number: int, *tasks: str, source: str = "loop") -> Any:
+def state(number: int, *tasks: str) -> Any:
     return STATE | {
         "checkpoint_id": f"c{number}",
         "parent_checkpoint_id": f"c{number - 1}",
-        "metadata": {"source": source, "step": number},
+        "metadata": {"source": "loop", "step": number},
         "tasks": [{"name": name} for name in tasks],
     }
 
 
 def test_checkpoints_are_listed_with_what_led_to_them(client, waiting, engine):
-    engine.answers["history"] = [state(3), state(2, "one", "two"), state(1, "one"), state(0, "zero", source="input")]
-    found = result(client, waiting, "state.listCheckpoints", limit=3, before="c4", namespace=[])["checkpoints"]
+    engine.answers["history"] = [state(3), state(2, "one", "two"), state(1, "one"), state(0, "zero")]
+    engine.answers["history"] += [state(-1, "zero"), state(-2, "input")]
+    engine.answers["history"][3]["metadata"]["source"] = "update"
+    found = result(client, waiting, "state.listCheckpoints", limit=5, before="c4", namespace=[])["checkpoints"]
     assert found[0] == {
         "id": "c3",
         "timestamp": STATE["created_at"],
         "step": 3,
         "metadata": {"source": "loop", "step": 3},
     }
-    assert [each.get("node_name") for each in found] == [None, "one", "zero"]
+    assert [each.get("node_name") for each in found] == [None, "one", "zero", None, "input"]
     method, params = engine.questions[-1]
-    assert (method, params["limit"], params["before"]) == ("history", 4, {"checkpoint_id": "c4"})
+    assert (method, params["limit"], params["before"]) == ("history", 6, {"checkpoint_id": "c4"})
 
 
 def test_checkpoints_are_not_listed_before_one_that_there_is_not(client, waiting, engine):
