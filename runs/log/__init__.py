@@ -2,7 +2,7 @@
 
 from runs.log.follow import StreamCut, ends, follow, follow_run, read_run
 from runs.log.hub import Hub, current_hub
-from runs.log.read import edges, oldest_seq, start_of_run_at
+from runs.log.read import edges, oldest_seq, read_run_after, start_of_run_at
 
 __all__ = [
     "Hub",
@@ -14,5 +14,6 @@ __all__ = [
     "follow_run",
     "oldest_seq",
     "read_run",
+    "read_run_after",
     "start_of_run_at",
 ]
