@@ -20,19 +20,18 @@ class Selection:
 
     channels: frozenset[str]
     namespaces: tuple[Namespace, ...] = ()
-    #: How far below one of the namespaces, or below the root; None: any.
+    #: How far below one of the namespaces; None: any.
     depth: int | None = None
 
     def wants(self, channel: str, namespace: Namespace) -> bool:
         """Whether an event of this channel (`custom:<name>` for one with a name) at this place belongs to it."""
-        if channel not in self.channels and not (channel.startswith(NAMED_CUSTOM) and "custom" in self.channels):
-            return False
-        return self.covers(namespace)
+        return self.takes(channel) and self.covers(namespace)
+
+    def takes(self, channel: str) -> bool:
+        return channel in self.channels or (channel.startswith(NAMED_CUSTOM) and "custom" in self.channels)
 
     def covers(self, namespace: Namespace) -> bool:
-        if self.namespaces:
-            return any(self._holds(prefix, namespace) for prefix in self.namespaces)
-        return self.depth is None or not namespace or self._holds((), namespace)
+        return not self.namespaces or any(self._holds(prefix, namespace) for prefix in self.namespaces)
 
     def _holds(self, prefix: Namespace, namespace: Namespace) -> bool:
         if len(prefix) > len(namespace) or not all(map(_is_step, prefix, namespace)):
