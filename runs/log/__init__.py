@@ -1,10 +1,11 @@
 """The event log of a thread: read after a cursor, and follow as it grows. Appending is part of `runs.lifecycle`."""
 
-from runs.log.follow import StreamCut, ends, follow, follow_run, read_run
+from runs.log.follow import Follower, StreamCut, ends, follow, follow_run, pages, read_run
 from runs.log.hub import Hub, current_hub
 from runs.log.read import edges, oldest_seq, start_of_run_at
 
 __all__ = [
+    "Follower",
     "Hub",
     "StreamCut",
     "current_hub",
@@ -13,6 +14,7 @@ __all__ = [
     "follow",
     "follow_run",
     "oldest_seq",
+    "pages",
     "read_run",
     "start_of_run_at",
 ]
