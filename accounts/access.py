@@ -38,8 +38,8 @@ def _key(tenant: Tenant) -> UUID | None:
 def _holders_of_keys(keys: Collection[UUID]) -> dict[UUID, _Holder]:
     if not keys:
         return {}
-    found = ApiKey.objects.in_force(timezone.now()).filter(pk__in=keys).values_list("pk", "organization_id", "role")
-    return {key: _Holder(roles={organization: role} if role else {}) for key, organization, role in found}
+    found = ApiKey.objects.in_force(timezone.now()).filter(pk__in=keys).only("organization")
+    return {key.pk: _Holder(roles={key.organization_id: key.role} if key.role else {}) for key in found}
 
 
 def _users(users: Collection[UUID]) -> dict[UUID, _Holder]:

@@ -2,7 +2,14 @@
 
 from runs.log.follow import Follower, StreamCut, ends, follow, follow_run, pages, read_run
 from runs.log.hub import Hub, current_hub
-from runs.log.read import edges, oldest_seq, start_of_run_at
+from runs.log.read import (
+    edges,
+    oldest_seq,
+    oldest_seq_of_thread,
+    read_run_back,
+    read_visible_after,
+    start_of_run_at,
+)
 
 __all__ = [
     "Follower",
@@ -14,7 +21,10 @@ __all__ = [
     "follow",
     "follow_run",
     "oldest_seq",
+    "oldest_seq_of_thread",
     "pages",
     "read_run",
+    "read_run_back",
+    "read_visible_after",
     "start_of_run_at",
 ]

@@ -32,10 +32,12 @@ async def follow(thread_id: str, after: int, *, silence: float) -> AsyncGenerato
 
     An empty list is yielded after each `silence` seconds without one. Raises StreamCut when the process drains.
     """
-    async with current_hub().subscription(thread_id) as subscription:
-        async with aclosing(Follower(subscription).follow(after, silence=silence)) as found:
-            async for chunks in found:
-                yield chunks
+    async with (
+        current_hub().subscription(thread_id) as subscription,
+        aclosing(Follower(subscription).follow(after, silence=silence)) as found,
+    ):
+        async for chunks in found:
+            yield chunks
 
 
 class Follower:
