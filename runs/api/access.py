@@ -52,6 +52,13 @@ class Reader:
     def reading(self) -> Reading:
         return Reading(self.tenant, self.thread_id, self.created_at)
 
+    def found(self, created_at: datetime) -> None:
+        """What the reader reads. Raises AccessLost when it was another thread before."""
+        if self.created_at not in (None, created_at):
+            raise AccessLost(404)
+        self.created_at = created_at
+        self.waits = False
+
     def wait(self) -> None:
         """Have the thread looked for from now on, and soon when this is said again: when something happened in it."""
         self.waits = True
@@ -64,9 +71,8 @@ class Reader:
 
     def arrive(self, created_at: datetime | None) -> None:
         """`created_at`: of the thread that was waited for, or None while it is not there."""
-        if created_at is not None:
-            self.created_at = created_at
-            self.waits = False
+        if created_at is not None and self.waits:
+            self.found(created_at)
             self._wake()
 
     def check(self) -> None:

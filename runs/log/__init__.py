@@ -8,7 +8,7 @@ from runs.log.read import (
     oldest_seq_of_thread,
     read_run_back,
     read_visible_after,
-    start_of_run_at,
+    start_of_runs_at,
 )
 
 __all__ = [
@@ -26,5 +26,5 @@ __all__ = [
     "read_run",
     "read_run_back",
     "read_visible_after",
-    "start_of_run_at",
+    "start_of_runs_at",
 ]

@@ -49,7 +49,7 @@ class Follower:
         A run whose events come in is not known to it before it has read some of them by `read`.
         """
         self.subscription = subscription
-        self._read = read or partial(read_after, subscription.thread_id)
+        self.read = read or partial(read_after, subscription.thread_id)
         self._knows_all = read is None
         self._run_id = ""
 
@@ -88,7 +88,7 @@ class Follower:
         """The rows after the cursor, page by page; what comes in meanwhile is kept for `take`."""
         self.subscription.take()
         self.subscription.behind = False
-        async with aclosing(pages(self._read, self.subscription.cursor)) as found:
+        async with aclosing(pages(self.read, self.subscription.cursor)) as found:
             async for chunks in found:
                 if chunks:
                     self._reached(chunks[-1])

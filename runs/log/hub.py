@@ -72,6 +72,11 @@ class Subscription:
         """Have the follower look around."""
         self._bell.set()
 
+    def mute(self) -> None:
+        self._drop()
+        self.behind = False
+        self.muted = True
+
     def fall_behind(self) -> None:
         self._drop()
         self.behind = True

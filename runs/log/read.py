@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Exists, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.prepared import Prepared
 from accounts.tenancy import Tenant
 from runs.models import EventChunk, Run, Thread
 from runs.records import Chunk, decompress
+from runs.states import ACTIVE
 
 #: How many rows one read brings at most.
 PAGE = 200
@@ -97,11 +98,16 @@ def oldest_seq_of_thread(thread_id: str) -> int | None:
     return row.first()
 
 
-def start_of_run_at(thread_id: str, seq: int) -> int:
-    """A number before all events of the run to which the event `seq` belongs; `seq` itself when there is none."""
-    runs = Run.objects.filter(thread_id=thread_id, after_seq__lt=seq).order_by("-position")
-    first = runs.values_list("after_seq", flat=True).first()
-    return seq if first is None else first
+def start_of_runs_at(thread_id: str, seq: int, *, classic_only: bool = False) -> int:
+    """A number before all events of the runs that have some up to `seq` and may have some above it.
+
+    `seq` itself when there is none. `classic_only`: of those that were not started by the streaming protocol.
+    """
+    chunks = EventChunk.objects.filter(run=OuterRef("pk"))
+    goes_on = Q(status__in=ACTIVE) | Q(Exists(chunks.filter(last_seq__gt=seq)))
+    runs = Run.objects.filter(goes_on, Exists(chunks.filter(first_seq__lte=seq)), thread_id=thread_id)
+    found = runs.filter(after_seq__lt=seq).values_list("after_seq", "kwargs__event_streaming")
+    return min([seq, *(after_seq for after_seq, by_protocol in found if not (classic_only and by_protocol))])
 
 
 def last_seqs(thread_ids: list[str]) -> dict[str, int]:

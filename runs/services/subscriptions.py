@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import NamedTuple
 
 import orjson
-from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models import OuterRef, Subquery
 
 from accounts.tenancy import Tenant
-from runs.log import oldest_seq_of_thread, read_run_back
+from runs.log import oldest_seq_of_thread, read_run_back, start_of_runs_at
 from runs.models import EventChunk, Run, Thread
 from runs.protocol.selection import Selection
 from runs.states import ACTIVE
@@ -78,7 +78,9 @@ def start_of(tenant: Tenant, thread_id: str, selection: Selection, since: int | 
         after = thread.last_seq if oldest is None else oldest - 1
         state = _state(tenant, thread, _current_run(tenant, thread), selection)
         return Start(thread.created_at, thread.last_seq, after, after, gap=True, kept=oldest is not None, state=state)
-    read_after = _with_history(tenant, thread, since) if "messages" in selection.channels else since
+    # What a run of the classic API says is added up from its first event on.
+    adds_up = "messages" in selection.channels
+    read_after = start_of_runs_at(thread.pk, since, classic_only=True) if adds_up else since
     return Start(thread.created_at, thread.last_seq, since, read_after)
 
 
@@ -133,15 +135,3 @@ def _last_values(run_id: uuid.UUID) -> State | None:
             if method == b"values" and where == b"[]":
                 return State(lines[i + 1], int(timestamp))
     return None
-
-
-def _with_history(tenant: Tenant, thread: Thread, since: int) -> int:
-    """A number before all events of the runs that go on after `since` and whose messages are to be added up.
-
-    Runs that were started by the protocol record messages as it shows them, piece by piece.
-    """
-    chunks = EventChunk.objects.filter(run=OuterRef("pk"))
-    goes_on = Q(status__in=ACTIVE) | Q(Exists(chunks.filter(last_seq__gt=since)))
-    runs = Run.objects.for_tenant(tenant).filter(goes_on, Exists(chunks.filter(first_seq__lte=since)), thread=thread)
-    found = runs.filter(after_seq__lt=since).values_list("after_seq", "kwargs__event_streaming")
-    return min([since, *(after_seq for after_seq, by_protocol in found if not by_protocol)])

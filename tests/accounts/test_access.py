@@ -96,9 +96,7 @@ def test_a_deleted_key_or_user_is_nobody(alice: User, acme: Organization, bob: U
     assert tenants_in_force([key, token]) == [None, None]
 
 
-def test_many_are_asked_for_at_once(
-    alice: User, bob: User, django_assert_num_queries: DjangoAssertNumQueries
-) -> None:
+def test_many_are_asked_for_at_once(alice: User, bob: User, django_assert_num_queries: DjangoAssertNumQueries) -> None:
     tenants = [enter(user) for user in (alice, bob) for enter in (by_key, by_token, tenant_of) for _ in range(3)]
     with django_assert_num_queries(2):
         assert tenants_in_force(tenants) == tenants

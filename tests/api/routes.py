@@ -25,6 +25,8 @@ class Route(NamedTuple):
     shows: bool = True
     #: What the address does not answer without.
     query: str = ""
+    #: Whether it opens for a thread that is not there, and brings nothing until it is.
+    waits: bool = False
 
     @property
     def names_ids(self) -> bool:
@@ -55,6 +57,7 @@ ROUTES = [
     Route("POST", "threads/{thread_id}/copy", "threads:write", {}),
     Route("GET", "threads/{thread_id}/storage", "threads:read", shows=False),
     Route("GET", "threads/{thread_id}/stream", "threads:read"),
+    Route("POST", "threads/{thread_id}/stream/events", "threads:read", {"channels": ["values"]}, waits=True),
     Route("GET", "threads/{thread_id}/state", "threads:read"),
     Route("POST", "threads/{thread_id}/state", "threads:write", {"values": {"a": 1}}),
     Route("POST", "threads/{thread_id}/state/checkpoint", "threads:read", {"checkpoint": {}}),
