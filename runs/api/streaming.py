@@ -34,7 +34,7 @@ from runs.log import (
     start_of_runs_at,
 )
 from runs.models import Run, Thread
-from runs.protocol.classic import ClassicStream
+from runs.protocol.classic import STREAM_MODES, ClassicStream
 from runs.protocol.events import sse
 from runs.protocol.selection import Selection
 from runs.protocol.sse import CONTENT_TYPE, HEARTBEAT, frame
@@ -76,18 +76,24 @@ class _Followed:
     thread_id: str
     after_seq: int
     over: bool
+    #: Whether the log has its messages as content blocks.
+    in_blocks: bool
 
     @classmethod
     def of(cls, run: Run) -> Self:
-        return cls(run.run_id, run.thread_id, run.after_seq, run.status in TERMINAL)
+        in_blocks = bool(run.kwargs.get("event_streaming"))
+        return cls(run.run_id, run.thread_id, run.after_seq, run.status in TERMINAL, in_blocks)
 
 
 def stream_response(
     run: Run, modes: Iterable[str] | None = None, *, after: int | None = None, cancel_on_disconnect: bool = False
 ) -> LiveResponse:
-    """The run's events above `after` (None: from its first) as Server-Sent Events, to its end."""
+    """The run's events above `after` (None: from its first) as Server-Sent Events, to its end.
+
+    Without `modes`: in those that the run records.
+    """
     followed = _Followed.of(run)
-    frames = _frames(followed, tuple(modes or run.kwargs["stream_mode"]), after)
+    frames = _frames(followed, tuple(modes or STREAM_MODES.intersection(run.kwargs["stream_mode"])), after)
     return _live(followed, frames, HEARTBEAT, _EVENTS, cancel_on_disconnect=cancel_on_disconnect)
 
 
@@ -203,7 +209,7 @@ def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:
 
 async def _frames(run: _Followed, modes: Iterable[str], after: int | None) -> AsyncGenerator[bytes]:
     cursor = run.after_seq if after is None else max(after, run.after_seq)
-    stream = ClassicStream(modes, cursor)
+    stream = ClassicStream(modes, cursor, in_blocks=run.in_blocks)
     if run.over and await in_database_at_last(oldest_seq, run.run_id) is None:
         yield stream.gap(None) + await _last_values(run) + stream.close()
         return
