@@ -27,6 +27,11 @@ def updates(data: bytes) -> list[bytes]:
     by_node = orjson.loads(data)
     if not isinstance(by_node, dict):
         return []
+    if len(by_node) == 1:
+        (node,) = by_node
+        name = orjson.dumps(node)
+        if node not in _NO_NODES and data.startswith(b"{%b:" % name):
+            return [b'{"node":%b,"values":%b}' % (name, data[len(name) + 2 : -1])]
     return [
         b'{"node":%b,"values":%b}' % (orjson.dumps(node), orjson.dumps(update))
         for node, update in by_node.items()

@@ -2,7 +2,7 @@
 
 A record becomes one event with its number for an id, or none. One that becomes several has the ids `<seq>.1` and so on,
 and all but the last carry the number before: a reader that was cut among them comes back with that number, gets the
-record once more, and knows the events it has by their ids.
+record once more, and knows the events it has by their ids. The ids do not depend on what a subscription wants.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import orjson
 
-from runs.protocol import event_data
+from runs.protocol import event_data, recorded_messages
+from runs.protocol.recorded_messages import RecordedMessages
 from runs.protocol.selection import NAMED_CUSTOM, Selection
 from runs.records import Chunk, now_ms
 
@@ -47,6 +48,9 @@ _TOLD: dict[bytes, tuple[str, Callable[[bytes], list[bytes]]]] = {
     b"checkpoints": ("checkpoints", lambda data: [found] if (found := event_data.checkpoint(data)) else []),
 }
 
+#: Where an attempt at a run begins or the run ends: what no one goes on with ends before.
+_BORDERS = frozenset({b"metadata", b"end"})
+
 _CUSTOM = b"custom"
 _NAMED_CUSTOM = NAMED_CUSTOM.encode()
 
@@ -57,7 +61,7 @@ _PLACES = 256
 class EventStream:
     """Renders the chunks of a thread for one subscription whose reader has seen what is numbered up to `after`.
 
-    Of a run that records whole messages it must see all records, from the first one on.
+    Of a run that records messages other than in content blocks it must see all records, from the first one on.
     """
 
     def __init__(self, selection: Selection, after: int) -> None:
@@ -65,12 +69,14 @@ class EventStream:
         self._after = after
         channels = selection.channels
         self._as_they_are = {
-            record: (method, method.encode())
+            record: (method, _body_of(method))
             for record, (method, channel) in _AS_THEY_ARE.items()
             if channel in channels
         }
         self._told = {record: told for record, told in _TOLD.items() if told[0] in channels}
         self._custom = any(channel == "custom" or channel.startswith(NAMED_CUSTOM) for channel in channels)
+        self._messages = "messages" in channels
+        self._runs: dict[str, RecordedMessages] = {}
         self._places: dict[bytes, bool] = {_ROOT: selection.covers(())}
 
     def render(self, chunk: Chunk) -> list[Event]:
@@ -81,29 +87,49 @@ class EventStream:
         seq = chunk.first_seq - 1
         for i in range(0, len(lines), 2):
             seq += 1
-            if seq <= after:
-                continue
             record, timestamp, where = lines[i].split(b" ", 2)
             direct = as_they_are.get(record)
             if direct is None:
-                self._render_told(events, seq, record, timestamp, where, lines[i + 1])
-            elif places[where] if where in places else self._covers(where):
-                method, name = direct
-                body = _BODY % (b"%d" % seq, seq, name, where, timestamp, lines[i + 1])
-                events.append(Event(seq, method, body))
+                if self._messages and (record in recorded_messages.RECORDS or record in _BORDERS):
+                    events += self._render_message(chunk.run_id, seq, record, timestamp, where, lines[i + 1])
+                if seq > after:
+                    events += self._render_told(seq, record, timestamp, where, lines[i + 1])
+            elif seq > after and (places[where] if where in places else self._covers(where)):
+                method, body = direct
+                events.append(Event(seq, method, body % (seq, seq, where, timestamp, lines[i + 1])))
         return events
 
-    def _render_told(
-        self, events: list[Event], seq: int, record: bytes, timestamp: bytes, where: bytes, data: bytes
-    ) -> None:
+    def _render_told(self, seq: int, record: bytes, timestamp: bytes, where: bytes, data: bytes) -> list[Event]:
+        """What a record becomes that is told in other words."""
         told = self._told.get(record)
         if told is not None:
-            if self._covers(where):
-                events += _numbered(seq, told[0], where, timestamp, told[1](data))
-        elif self._custom and record.startswith(_CUSTOM) and self._covers(where):
+            return _numbered(seq, told[0], where, timestamp, told[1](data)) if self._covers(where) else []
+        if self._custom and record.startswith(_CUSTOM) and self._covers(where):
             name, data = _custom(record, data)
             if self._selection.takes(NAMED_CUSTOM + name if name else "custom"):
-                events += _numbered(seq, "custom", where, timestamp, [data])
+                return _numbered(seq, "custom", where, timestamp, [data])
+        return []
+
+    def _render_message(
+        self, run_id: str, seq: int, record: bytes, timestamp: bytes, where: bytes, data: bytes
+    ) -> list[Event]:
+        """What a record tells of messages that the run does not record in content blocks."""
+        if record in _BORDERS:
+            run = self._runs.pop(run_id, None)
+            return self._render_close(run, seq, timestamp) if run and seq > self._after else []
+        run = self._runs.setdefault(run_id, RecordedMessages())
+        told = run.take(record, where, data)
+        if seq <= self._after or not self._covers(where):
+            return []
+        return _numbered(seq, "messages", where, timestamp, told)
+
+    def _render_close(self, run: RecordedMessages, seq: int, timestamp: bytes) -> list[Event]:
+        # Before the event that the record itself becomes, whose id is the record's number for everyone.
+        return [
+            _event(b"%d.%d" % (seq, i), seq - 1, "messages", where, timestamp, data)
+            for i, (where, data) in enumerate(run.close(), start=1)
+            if self._covers(where)
+        ]
 
     def _covers(self, where: bytes) -> bool:
         """Whether the subscription is about this place, a namespace as JSON."""
@@ -115,6 +141,11 @@ class EventStream:
         return covered
 
 
+def _body_of(method: str) -> bytes:
+    """The body of an event of this method that is the only one of its record."""
+    return _BODY.replace(b"%b", b"%d", 1).replace(b"%b", method.encode(), 1)
+
+
 def _custom(record: bytes, data: bytes) -> tuple[str, bytes]:
     if record == _CUSTOM:
         return event_data.custom(data)
@@ -124,28 +155,30 @@ def _custom(record: bytes, data: bytes) -> tuple[str, bytes]:
 
 def _numbered(seq: int, method: str, where: bytes, timestamp: bytes, told: list[bytes]) -> list[Event]:
     """The events that a record becomes."""
-    name = method.encode()
     if len(told) == 1:
-        return [Event(seq, method, _BODY % (b"%d" % seq, seq, name, where, timestamp, told[0]))]
+        return [_event(b"%d" % seq, seq, method, where, timestamp, told[0])]
     last = len(told)
     return [
-        Event(number, method, _BODY % (b"%d.%d" % (seq, i), number, name, where, timestamp, data))
+        _event(b"%d.%d" % (seq, i), seq if i == last else seq - 1, method, where, timestamp, data)
         for i, data in enumerate(told, start=1)
-        for number in [seq if i == last else seq - 1]
     ]
+
+
+def _event(event_id: bytes, seq: int, method: str, where: bytes, timestamp: bytes, data: bytes) -> Event:
+    return Event(seq, method, _BODY % (event_id, seq, method.encode(), where, timestamp, data))
 
 
 def state_event(seq: int, values: bytes, timestamp: int) -> Event:
     """The state of a thread, as JSON, where the replay of its events begins: after the number `seq`."""
     data = event_data.without_interrupts(values)
-    return Event(seq, "values", _BODY % (b"state.%d" % seq, seq, b"values", _ROOT, b"%d" % timestamp, data))
+    return _event(b"state.%d" % seq, seq, "values", _ROOT, b"%d" % timestamp, data)
 
 
 def gap_event(oldest: int | None) -> Event:
     """Says that events between the reader's cursor and `oldest` are not kept any more; None: nor any later one."""
     seq = oldest - 1 if oldest else 0
     data = orjson.dumps({"oldest": oldest})
-    return Event(seq, "gap", _BODY % (b"gap.%d" % seq, seq, b"gap", _ROOT, b"%d" % now_ms(), data))
+    return _event(b"gap.%d" % seq, seq, "gap", _ROOT, b"%d" % now_ms(), data)
 
 
 def sse(events: Iterable[Event]) -> bytes:
