@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from functools import partial
@@ -178,13 +179,20 @@ class Feed:
         streams = list(self._streams.values())
         if len(streams) == 1:
             return [event for chunk in chunks for event in streams[0].render(chunk)]
-        records = [record for chunk in chunks for record in singly(chunk)] if streams else []
-        # Each of them that wants a record tells it in the same words.
-        return [
-            event
-            for record in records
-            for event in dict.fromkeys(event for stream in streams for event in stream.render(record))
-        ]
+        records = (record for chunk in chunks for record in singly(chunk)) if streams else ()
+        return [event for record in records for event in _told(record, streams)]
+
+
+def _told(record: Chunk, streams: Sequence[EventStream]) -> list[Event]:
+    """What a record becomes for all of these: each of them tells its part of it in the same words."""
+    events = list(dict.fromkeys(event for stream in streams for event in stream.render(record)))
+    return sorted(events, key=_part) if len(events) > 1 else events
+
+
+def _part(event: Event) -> float:
+    """Which of its record's events it is, by its id: `<seq>.1` and so on; `<seq>` is the last one."""
+    _, _, part = event.body.split(b'"', 8)[7].partition(b".")
+    return int(part) if part else math.inf
 
 
 def _read(tenant: Tenant, thread_id: str, reader: Reader, after: int) -> list[Chunk]:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -215,6 +215,21 @@ async def test_an_event_that_several_want_comes_once(tenant: Tenant, run: Run) -
     assert reader.ids == ["1", "2.1", "2.2", "3", "4", "5.1", "5.2", "6", "7", "8.1", "8.2", "9"]
 
 
+async def test_what_one_record_becomes_for_several_is_in_order(tenant: Tenant, run: Run) -> None:
+    """The end of a run of the classic API ends its messages, too."""
+    feed = feed_of(tenant, run.thread_id, selection(["lifecycle"]))
+    feed.join("two", selection(["messages"]))
+    feed.join("three", selection(["messages", "lifecycle"]))
+    piece = [{"type": "AIMessageChunk", "content": "hello", "id": "1"}, {}]
+    async with reading(feed) as reader:
+        await until(lambda: len(reader.joined) == 3)
+        await emit(run, piece, method="messages")
+        await end(run)
+        await until(lambda: any(event.method == "lifecycle" for event in reader.events))
+    assert reader.ids[-1] == "2" and "2.1" in reader.ids
+    assert len(set(reader.ids)) == len(reader.ids) and reader.seqs == sorted(reader.seqs)
+
+
 async def test_one_that_joins_gets_what_was_and_the_others_do_not_miss_a_thing(tenant: Tenant, run: Run) -> None:
     feed = feed_of(tenant, run.thread_id, selection(["values"]))
     async with reading(feed) as reader:
@@ -340,9 +355,7 @@ async def test_silence_is_reported(tenant: Tenant, run: Run, settings: LazySetti
         await until(lambda: reader.parts[1:4] == [[], [], []])
 
 
-async def test_silence_is_reported_while_others_are_talked_to(
-    tenant: Tenant, run: Run, settings: LazySettings
-) -> None:
+async def test_silence_is_reported_while_others_are_talked_to(tenant: Tenant, run: Run, settings: LazySettings) -> None:
     settings.STREAM_HEARTBEAT = 0.1
     async with reading(feed_of(tenant, run.thread_id, selection(["tools"]))) as reader:
         async with asyncio.timeout(10):
@@ -413,6 +426,7 @@ async def test_a_thread_of_somebody_else_is_silence(charlie: User, run: Run, hub
             await asyncio.sleep(0.001)
             assert not subscription._waiting
         await in_database(lambda: Thread.objects.update(organization_id=stranger.organization_id, shared=True))
+        await emit(run, 20)
         await until(lambda: reader.events)
         assert reader.ids[0] == "1"
 

@@ -42,9 +42,7 @@ def say(run: Run, *records: Record) -> None:
     first = thread.last_seq + 1
     thread.last_seq += len(records)
     thread.save(update_fields=["last_seq"])
-    EventChunk.objects.create(
-        thread=thread, run=run, first_seq=first, last_seq=thread.last_seq, payload=pack(records)
-    )
+    EventChunk.objects.create(thread=thread, run=run, first_seq=first, last_seq=thread.last_seq, payload=pack(records))
 
 
 def ran(tenant: Tenant, thread: Thread, events: int = 2, **over: Any) -> Run:
@@ -96,18 +94,14 @@ def test_a_thread_that_waits_for_an_answer_does_too(tenant: Tenant, thread: Thre
 
 
 @pytest.mark.parametrize("wanted", [selection(["custom"]), selection(["values"], [["child"]])])
-def test_the_state_is_for_those_who_want_the_values_of_the_root(
-    tenant: Tenant, thread: Thread, wanted: object
-) -> None:
+def test_the_state_is_for_those_who_want_the_values_of_the_root(tenant: Tenant, thread: Thread, wanted: object) -> None:
     Thread.objects.update(values={"a": 1})
     assert begin(tenant, thread).state
     assert begin(tenant, thread, wanted).state is None
 
 
 @pytest.mark.parametrize("active", [RUNNING, {"status": RunStatus.PENDING}])
-def test_an_active_run_without_values_shows_no_state(
-    tenant: Tenant, thread: Thread, active: dict[str, Any]
-) -> None:
+def test_an_active_run_without_values_shows_no_state(tenant: Tenant, thread: Thread, active: dict[str, Any]) -> None:
     ran(tenant, thread)
     Thread.objects.update(values={"a": 1})
     run = make_run(tenant, thread, **active)
