@@ -71,9 +71,9 @@ def test_nobody_else_does_when_it_is_shared_no_more(alice, bob, shared):
 
 
 def test_another_thread_of_the_same_id_is_another_thread(alice, shared):
-    shared.delete()
+    Thread.objects.all().delete()
     assert refusal(tenant_of(alice), shared) == 404
-    make_thread(tenant_of(alice), thread_id=shared.thread_id)
+    make_thread(tenant_of(alice), thread_id=shared.pk)
     assert refusal(tenant_of(alice), shared) == 404
 
 
