@@ -105,6 +105,13 @@ def unpack(chunk: Chunk) -> Iterator[tuple[int, Record]]:
         yield seq, Record(head.method, lines[i + 1], head.namespace, head.timestamp)
 
 
+def singly(chunk: Chunk) -> Iterator[Chunk]:
+    """The records of a chunk as chunks of one."""
+    lines = chunk.payload.split(b"\n")
+    for seq, i in enumerate(range(0, len(lines), 2), start=chunk.first_seq):
+        yield chunk._replace(first_seq=seq, last_seq=seq, payload=b"\n".join(lines[i : i + 2]))
+
+
 def heads_and_data(chunk: Chunk) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Method, namespace and data of each record as they stand in the payload, in order."""
     lines = chunk.payload.split(b"\n")

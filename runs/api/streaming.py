@@ -6,9 +6,11 @@ A live answer holds no thread and no database connection while it waits: see `de
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import Any, Self
 
@@ -16,11 +18,25 @@ import orjson
 from django.conf import settings
 from django.http import StreamingHttpResponse
 
+from accounts.tenancy import Tenant
 from runs.api import presence
+from runs.api.access import current_watch
+from runs.api.feed import AccessLost, Feed, Joined
 from runs.database import in_database_at_last
-from runs.log import StreamCut, follow, follow_run, oldest_seq, read_run, start_of_run_at
-from runs.models import Run
+from runs.log import (
+    Follower,
+    StreamCut,
+    current_hub,
+    follow_run,
+    oldest_seq,
+    read_run,
+    read_visible_after,
+    start_of_runs_at,
+)
+from runs.models import Run, Thread
 from runs.protocol.classic import STREAM_MODES, ClassicStream
+from runs.protocol.events import sse
+from runs.protocol.selection import Selection
 from runs.protocol.sse import CONTENT_TYPE, HEARTBEAT, frame
 from runs.protocol.thread_stream import ThreadStream
 from runs.records import Chunk, heads_and_data
@@ -31,6 +47,11 @@ logger = logging.getLogger(__name__)
 
 #: What keeps a connection alive on which JSON is still to come: white space.
 _NEWLINE = b"\n"
+
+_EVENTS = f"{CONTENT_TYPE}; charset=utf-8"
+
+#: The name of the subscription of a stream that has one.
+_ONLY = "only"
 
 #: The part of STREAM_HEARTBEAT after which a reader is told that the connection lives. Clocks of loops are coarse.
 _SILENT = 0.9
@@ -73,8 +94,7 @@ def stream_response(
     """
     followed = _Followed.of(run)
     frames = _frames(followed, tuple(modes or STREAM_MODES.intersection(run.kwargs["stream_mode"])), after)
-    content_type = f"{CONTENT_TYPE}; charset=utf-8"
-    return _live(followed, frames, HEARTBEAT, content_type, cancel_on_disconnect=cancel_on_disconnect)
+    return _live(followed, frames, HEARTBEAT, _EVENTS, cancel_on_disconnect=cancel_on_disconnect)
 
 
 def wait_response(run: Run, *, cancel_on_disconnect: bool = False) -> LiveResponse:
@@ -100,13 +120,17 @@ def _uncached(response: LiveResponse) -> LiveResponse:
     return response
 
 
-def thread_response(thread_id: str, modes: Iterable[str], *, after: int, may_go_on: Callable[[], bool]) -> LiveResponse:
-    """The events of a thread above `after`, of all its runs, as Server-Sent Events.
+def thread_response(tenant: Tenant, thread: Thread, modes: Iterable[str], *, after: int) -> LiveResponse:
+    """The events of a thread above `after`, of all its runs, as Server-Sent Events, while the tenant may read it."""
+    frames = _thread_frames(tenant, thread.pk, thread.created_at, tuple(modes), after)
+    return _uncached(LiveResponse(_with_signs(frames, HEARTBEAT), content_type=_EVENTS))
 
-    It ends when its reader may not go on any more, which is asked at each run and every STREAM_HEARTBEAT seconds.
-    """
-    frames = _with_signs(_thread_frames(thread_id, tuple(modes), after, may_go_on), HEARTBEAT)
-    return _uncached(LiveResponse(frames, content_type=f"{CONTENT_TYPE}; charset=utf-8"))
+
+def events_response(tenant: Tenant, thread_id: str, selection: Selection, since: int | None) -> LiveResponse:
+    """What a subscription to the events of a thread brings, while the tenant may read it."""
+    feed = Feed(tenant, thread_id)
+    feed.join(_ONLY, selection, since)
+    return _uncached(LiveResponse(_event_frames(feed), content_type=_EVENTS))
 
 
 def ended_response(run: Run) -> LiveResponse:
@@ -152,21 +176,29 @@ async def _with_signs(parts: AsyncGenerator[bytes], sign: bytes) -> AsyncGenerat
 
 
 async def _thread_frames(
-    thread_id: str, modes: Iterable[str], after: int, may_go_on: Callable[[], bool]
+    tenant: Tenant, thread_id: str, created_at: datetime, modes: Iterable[str], after: int
 ) -> AsyncGenerator[bytes]:
     stream = ThreadStream(modes, after)
-    now = asyncio.get_running_loop().time
-    asked_at, asked_for = now(), ""
     # Whole messages are added up from the first event of their run.
-    start = await in_database_at_last(start_of_run_at, thread_id, after)
-    async with aclosing(follow(thread_id, start, silence=settings.STREAM_HEARTBEAT)) as found:
-        async for chunks in found:
-            late = now() - asked_at >= settings.STREAM_HEARTBEAT * _SILENT
-            if late or any(chunk.run_id != asked_for for chunk in chunks):
-                if not await in_database_at_last(may_go_on):
-                    return
-                asked_at, asked_for = now(), chunks[-1].run_id if chunks else asked_for
-            yield b"".join(map(stream.render, chunks))
+    start = await in_database_at_last(start_of_runs_at, thread_id, after)
+    read = partial(read_visible_after, tenant, thread_id, created_at)
+    async with current_hub().subscription(thread_id) as subscription:
+        follower = Follower(subscription, read)
+        with current_watch().reading(tenant, thread_id, subscription.close) as reader:
+            reader.found(created_at)
+            async with aclosing(follower.follow(start, silence=settings.STREAM_HEARTBEAT)) as found:
+                async for chunks in found:
+                    if reader.refused:
+                        return
+                    yield b"".join(map(stream.render, chunks))
+
+
+async def _event_frames(feed: Feed) -> AsyncGenerator[bytes]:
+    async with aclosing(feed.events()) as found:
+        with suppress(AccessLost):
+            async for part in found:
+                if not isinstance(part, Joined):
+                    yield sse(part) or HEARTBEAT
 
 
 def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:

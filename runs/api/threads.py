@@ -8,10 +8,11 @@ from runs.api.base import ApiViewSet, prefix_of
 from runs.api.query import body_of, choices, flag, integer, last_event_id, tenant_of
 from runs.api.schema import operation
 from runs.api.shapes import extracted, lifetime_fields, thread_fields
-from runs.api.streaming import thread_response
+from runs.api.streaming import events_response, thread_response
 from runs.exceptions import Invalid, NotFound
-from runs.identifiers import is_checkpoint_id
+from runs.identifiers import is_checkpoint_id, is_thread_id
 from runs.protocol.requests.base import CheckpointBody, Nothing
+from runs.protocol.requests.events import Subscription
 from runs.protocol.requests.state import CheckpointQuery, HistoryQuery, StateSelection, StateUpdate
 from runs.protocol.requests.threads import ThreadCount, ThreadCreate, ThreadPatch, ThreadPrune, ThreadSearch
 from runs.protocol.thread_stream import THREAD_MODES
@@ -33,6 +34,7 @@ class ThreadViewSet(ApiViewSet):
         "prune": "threads:delete",
         "storage": "threads:read",
         "stream": "threads:read",
+        "events": "threads:read",
     }
 
     @operation("create_thread", "Make a thread", body=ThreadCreate, answers={200: schema.Thread}, refusals=[409])
@@ -123,12 +125,20 @@ class ThreadViewSet(ApiViewSet):
         after = last_event_id(request)
         tenant = tenant_of(request)
         thread = threads.get_thread(tenant, thread_id)
-        return thread_response(
-            thread.pk,
-            modes,
-            after=thread.last_seq if after is None else after,
-            may_go_on=lambda: threads.may_still_read(tenant, thread),
-        )
+        return thread_response(tenant, thread, modes, after=thread.last_seq if after is None else after)
+
+    @operation(
+        "stream_events",
+        "Subscribe to the events of a thread",
+        body=Subscription,
+        answers=schema.EVENT_STREAM,
+        refusals=[404],
+    )
+    def events(self, request: Request, thread_id: str) -> HttpResponseBase:
+        asked = body_of(request, Subscription)
+        if not is_thread_id(thread_id):
+            raise NotFound(threads.NOT_FOUND)
+        return events_response(tenant_of(request), thread_id, asked.selection, asked.since)
 
 
 class StateViewSet(ApiViewSet):

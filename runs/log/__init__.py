@@ -1,10 +1,19 @@
 """The event log of a thread: read after a cursor, and follow as it grows. Appending is part of `runs.lifecycle`."""
 
-from runs.log.follow import StreamCut, ends, follow, follow_run, read_run
+from runs.log.follow import Follower, StreamCut, ends, follow, follow_run, pages, read_run
 from runs.log.hub import Hub, current_hub
-from runs.log.read import edges, oldest_seq, read_run_after, start_of_run_at
+from runs.log.read import (
+    edges,
+    oldest_seq,
+    oldest_seq_of_thread,
+    read_run_after,
+    read_run_back,
+    read_visible_after,
+    start_of_runs_at,
+)
 
 __all__ = [
+    "Follower",
     "Hub",
     "StreamCut",
     "current_hub",
@@ -13,7 +22,11 @@ __all__ = [
     "follow",
     "follow_run",
     "oldest_seq",
+    "oldest_seq_of_thread",
+    "pages",
     "read_run",
     "read_run_after",
-    "start_of_run_at",
+    "read_run_back",
+    "read_visible_after",
+    "start_of_runs_at",
 ]

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from functools import partial
 
 from django.db import InterfaceError, OperationalError
 
@@ -22,29 +23,54 @@ class StreamCut(Exception):
     """This process stops serving streams; the reader is to come back with its cursor."""
 
 
+#: Reads the next rows after a number, at most PAGE, as `read_after` does of a thread.
+Read = Callable[[int], list[Chunk]]
+
+
 async def follow(thread_id: str, after: int, *, silence: float) -> AsyncGenerator[list[Chunk]]:
     """Every chunk of a thread with an event above `after`, in order, without end.
 
     An empty list is yielded after each `silence` seconds without one. Raises StreamCut when the process drains.
     """
-    hub = current_hub()
-    now = asyncio.get_running_loop().time
-    async with hub.subscription(thread_id) as subscription:
-        subscription.cursor = after
-        subscription.behind = True
+    async with (
+        current_hub().subscription(thread_id) as subscription,
+        aclosing(Follower(subscription).follow(after, silence=silence)) as found,
+    ):
+        async for chunks in found:
+            yield chunks
+
+
+class Follower:
+    """How a subscription goes on in its log: from the rows where it is behind, then with what comes in."""
+
+    def __init__(self, subscription: Subscription, read: Read | None = None) -> None:
+        """`read`: for a reader who may not read every row that the thread's id may come to have.
+
+        A run whose events come in is not known to it before it has read some of them by `read`.
+        """
+        self.subscription = subscription
+        self.read = read or partial(read_after, subscription.thread_id)
+        self._knows_all = read is None
+        self._run_id = ""
+
+    async def follow(self, after: int, *, silence: float) -> AsyncGenerator[list[Chunk]]:
+        """As the function `follow`; it ends when its subscription is closed."""
+        hub, subscription = current_hub(), self.subscription
+        now = asyncio.get_running_loop().time
+        self.begin(after)
         heard = now()
         while True:
             if hub.closed:
                 raise StreamCut
+            if subscription.closed:
+                return
             if subscription.behind:
-                subscription.take()
-                subscription.behind = False
-                async for chunks in _catch_up(subscription):
+                async for chunks in self.catch_up():
                     yield chunks
                     heard = now()
             # A bell that brings nothing does not end the silence.
             if await subscription.wait(heard + silence - now()):
-                chunks = _continue(subscription, subscription.take())
+                chunks = self.take()
                 if chunks:
                     yield chunks
                     heard = now()
@@ -52,36 +78,59 @@ async def follow(thread_id: str, after: int, *, silence: float) -> AsyncGenerato
                 yield []
                 heard = now()
 
+    def begin(self, after: int) -> None:
+        """Go on after this number."""
+        self.subscription.cursor = after
+        self.subscription.muted = False
+        self.subscription.fall_behind()
 
-async def _catch_up(subscription: Subscription) -> AsyncGenerator[list[Chunk]]:
+    async def catch_up(self) -> AsyncGenerator[list[Chunk]]:
+        """The rows after the cursor, page by page; what comes in meanwhile is kept for `take`."""
+        self.subscription.take()
+        self.subscription.behind = False
+        async with aclosing(pages(self.read, self.subscription.cursor)) as found:
+            async for chunks in found:
+                if chunks:
+                    self._reached(chunks[-1])
+                yield chunks
+
+    def take(self) -> list[Chunk]:
+        """Those chunks that came in and go on from the cursor; at a hole the subscription falls behind."""
+        going_on = []
+        for chunk in self.subscription.take():
+            if chunk.last_seq <= self.subscription.cursor:
+                continue
+            if chunk.first_seq > self.subscription.cursor + 1 or not self._knows(chunk):
+                self.subscription.fall_behind()
+                break
+            going_on.append(chunk)
+            self._reached(chunk)
+        return going_on
+
+    def _reached(self, chunk: Chunk) -> None:
+        self.subscription.cursor = chunk.last_seq
+        self._run_id = chunk.run_id
+
+    def _knows(self, chunk: Chunk) -> bool:
+        return self._knows_all or chunk.run_id == self._run_id
+
+
+async def pages(read: Read, after: int) -> AsyncGenerator[list[Chunk]]:
+    """The rows after a number that are there now; an empty list each time the database does not answer."""
     while True:
         try:
-            chunks = await in_database(read_after, subscription.thread_id, subscription.cursor)
+            chunks = await in_database(read, after)
         except (OperationalError, InterfaceError) as exc:
             # The reader waits for the database, and is shown that its connection lives. The hub tells of the outage.
-            logger.debug("the log of thread %s can not be read; trying again: %s", subscription.thread_id, exc)
+            logger.debug("a log can not be read; trying again: %s", exc)
             yield []
             await asyncio.sleep(POLL_SECONDS)
             continue
         if chunks:
-            subscription.cursor = chunks[-1].last_seq
+            after = chunks[-1].last_seq
             yield chunks
         if len(chunks) < PAGE:
             return
-
-
-def _continue(subscription: Subscription, chunks: list[Chunk]) -> list[Chunk]:
-    """Those chunks that go on from the cursor; at a hole the subscription falls behind."""
-    going_on = []
-    for chunk in chunks:
-        if chunk.last_seq <= subscription.cursor:
-            continue
-        if chunk.first_seq > subscription.cursor + 1:
-            subscription.fall_behind()
-            break
-        going_on.append(chunk)
-        subscription.cursor = chunk.last_seq
-    return going_on
 
 
 async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: float) -> AsyncGenerator[list[Chunk]]:

@@ -43,6 +43,8 @@ class Subscription:
         #: The number of the last event that the follower has; kept by the follower.
         self.cursor = 0
         self.behind = False
+        #: A muted follower takes no chunks; it is only woken when there are some.
+        self.muted = False
         self.closed = False
         self._waiting: deque[Chunk] = deque()
         self._events = 0
@@ -50,8 +52,12 @@ class Subscription:
         self._bell = asyncio.Event()
 
     def offer(self, chunk: Chunk) -> None:
-        if self.behind:
-            return
+        if self.muted:
+            self.wake()
+        elif not self.behind:
+            self._keep(chunk)
+
+    def _keep(self, chunk: Chunk) -> None:
         self._waiting.append(chunk)
         self._events += chunk.last_seq - chunk.first_seq + 1
         self._bytes += len(chunk.payload)
@@ -60,16 +66,26 @@ class Subscription:
             self._events > settings.FOLLOW_MAX_EVENTS or self._bytes > settings.FOLLOW_MAX_BYTES
         ):
             self.fall_behind()
+        self.wake()
+
+    def wake(self) -> None:
+        """Have the follower look around."""
         self._bell.set()
+
+    def mute(self) -> None:
+        self._drop()
+        self.behind = False
+        self.muted = True
 
     def fall_behind(self) -> None:
         self._drop()
         self.behind = True
-        self._bell.set()
+        self.wake()
 
     def close(self) -> None:
+        """The follower is to end."""
         self.closed = True
-        self._bell.set()
+        self.wake()
 
     async def wait(self, timeout: float) -> bool:
         """Wait until there is something to do; False when `timeout` seconds were silent."""
@@ -255,7 +271,7 @@ class Hub:
         for thread_id, followers in list(self._followers.items()):
             for subscription in followers:
                 # A deleted thread has no number; its followers look once more and end.
-                if numbers.get(thread_id, subscription.cursor + 1) > subscription.cursor:
+                if not subscription.muted and numbers.get(thread_id, subscription.cursor + 1) > subscription.cursor:
                     subscription.fall_behind()
 
 

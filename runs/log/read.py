@@ -1,13 +1,17 @@
 """Reading rows of the log."""
 
 import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from accounts.prepared import Prepared
+from accounts.tenancy import Tenant
 from runs.models import EventChunk, Run, Thread
 from runs.records import Chunk, decompress
+from runs.states import ACTIVE
 
 #: How many rows one read brings at most.
 PAGE = 200
@@ -15,13 +19,28 @@ PAGE = 200
 _COLUMNS = ("thread_id", "run_id", "first_seq", "last_seq", "payload")
 
 
-def _page(**of: Any) -> QuerySet[EventChunk, tuple[Any, ...]]:
-    rows = EventChunk.objects.filter(last_seq__gt=of.pop("after"), **of).order_by("last_seq")
+def _page(*conditions: Any, after: int, **of: Any) -> QuerySet[EventChunk, tuple[Any, ...]]:
+    rows = EventChunk.objects.filter(*conditions, last_seq__gt=after, **of).order_by("last_seq")
     return rows.values_list(*_COLUMNS)[:PAGE]
+
+
+def _visible_page(
+    organization_id: uuid.UUID, user_id: uuid.UUID, thread_id: str, created_at: datetime, after: int
+) -> QuerySet[EventChunk, tuple[Any, ...]]:
+    visible = Thread.objects.for_tenant(Tenant(organization_id, user_id, frozenset()))
+    return _page(Exists(visible.filter(pk=thread_id, created_at=created_at)), thread_id=thread_id, after=after)
 
 
 _of_thread = Prepared(_page, thread_id="example", after=1)
 _of_run = Prepared(_page, run_id=uuid.UUID(int=1), after=1)
+_of_visible = Prepared(
+    _visible_page,
+    organization_id=uuid.UUID(int=1),
+    user_id=uuid.UUID(int=2),
+    thread_id="example",
+    created_at=datetime(2000, 1, 1, tzinfo=UTC),
+    after=7,
+)
 
 
 def read_after(thread_id: str, after: int) -> list[Chunk]:
@@ -41,17 +60,54 @@ def _chunk(thread_id: str, run_id: uuid.UUID, first_seq: int, last_seq: int, pay
     return Chunk(thread_id, str(run_id), first_seq, last_seq, decompress(payload))
 
 
+def read_run_back(run_id: uuid.UUID) -> Iterator[Chunk]:
+    """The chunks of a run, the last one first."""
+    before: int | None = None
+    while True:
+        rows = EventChunk.objects.filter(run_id=run_id).order_by("-last_seq")
+        if before is not None:
+            rows = rows.filter(last_seq__lt=before)
+        page = list(rows.values_list(*_COLUMNS)[:PAGE])
+        yield from (_chunk(*row) for row in page)
+        if len(page) < PAGE:
+            return
+        before = page[-1][3]
+
+
+def read_visible_after(tenant: Tenant, thread_id: str, created_at: datetime, after: int) -> list[Chunk]:
+    """As `read_after`; none when the tenant can not see the thread, or it is another one that has its id now."""
+    rows = _of_visible.rows(
+        organization_id=tenant.organization_id,
+        user_id=tenant.user_id,
+        thread_id=thread_id,
+        created_at=created_at,
+        after=after,
+    )
+    return [_chunk(*row) for row in rows]
+
+
 def oldest_seq(run_id: uuid.UUID) -> int | None:
     """The number of the oldest event of a run that is still kept."""
     row = EventChunk.objects.filter(run_id=run_id).order_by("last_seq").values_list("first_seq", flat=True)
     return row.first()
 
 
-def start_of_run_at(thread_id: str, seq: int) -> int:
-    """A number before all events of the run to which the event `seq` belongs; `seq` itself when there is none."""
-    runs = Run.objects.filter(thread_id=thread_id, after_seq__lt=seq).order_by("-position")
-    first = runs.values_list("after_seq", flat=True).first()
-    return seq if first is None else first
+def oldest_seq_of_thread(thread_id: str) -> int | None:
+    """The number of the oldest event of a thread that is still kept."""
+    row = EventChunk.objects.filter(thread_id=thread_id).order_by("last_seq").values_list("first_seq", flat=True)
+    return row.first()
+
+
+def start_of_runs_at(thread_id: str, seq: int, *, classic_only: bool = False) -> int:
+    """A number before all events of the runs that have some up to `seq` and may have some above it.
+
+    `seq` itself when there is none. `classic_only`: of those that were not started by the streaming protocol.
+    """
+    chunks = EventChunk.objects.filter(run=OuterRef("pk"))
+    goes_on = Q(status__in=ACTIVE) | Q(Exists(chunks.filter(last_seq__gt=seq)))
+    runs = Run.objects.filter(goes_on, Exists(chunks.filter(first_seq__lte=seq)), thread_id=thread_id)
+    found = runs.filter(after_seq__lt=seq).values_list("after_seq", "kwargs__event_streaming")
+    return min([seq, *(after_seq for after_seq, by_protocol in found if not (classic_only and by_protocol))])
 
 
 def last_seqs(thread_ids: list[str]) -> dict[str, int]:

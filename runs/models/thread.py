@@ -74,6 +74,10 @@ class Thread(TenantModel):
     def __str__(self) -> str:
         return self.thread_id
 
+    def is_open_to(self, tenant: Tenant) -> bool:
+        """What `for_tenant` asks of a row, for many tenants at once."""
+        return self.organization_id == tenant.organization_id and (self.shared or self.owner_id == tenant.user_id)
+
     @property
     def ends_at(self) -> datetime | None:
         """When its lifetime is over if nothing changes; every change puts it off."""

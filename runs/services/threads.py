@@ -8,7 +8,6 @@ from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from accounts.prepared import Prepared
-from accounts.services import tenant_for
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.exceptions import Conflict, NotFound
@@ -43,14 +42,6 @@ def get_thread(tenant: Tenant, thread_id: str) -> Thread:
     if found is None:
         raise NotFound(NOT_FOUND)
     return found
-
-
-def may_still_read(tenant: Tenant, thread: Thread) -> bool:
-    """Whether the tenant's user, as they are now, may read this thread, and no later one that has its id."""
-    now = tenant_for(tenant.user_id, tenant.organization_id)
-    if now is None or not now.can("threads:read"):
-        return False
-    return Thread.objects.for_tenant(now).filter(pk=thread.pk, created_at=thread.created_at).exists()
 
 
 def hold_thread(tenant: Tenant, thread_id: str) -> Place:

@@ -60,6 +60,9 @@ ROUTES = [
     Route("GET", "threads/{thread_id}/stream", "threads:read"),
     # Its errors are answers.
     Route("POST", "threads/{thread_id}/commands", "threads:read", COMMAND, hidden=200),
+    Route(
+        "POST", "threads/{thread_id}/stream/events", "threads:read", {"channels": ["values"]}, hidden=200, waits=True
+    ),
     Route("GET", "threads/{thread_id}/state", "threads:read"),
     Route("POST", "threads/{thread_id}/state", "threads:write", {"values": {"a": 1}}),
     Route("POST", "threads/{thread_id}/state/checkpoint", "threads:read", {"checkpoint": {}}),

@@ -37,6 +37,11 @@ STREAM: Answers = {
         OpenApiTypes.STR, "Events of the run, each with `event`, `data` (JSON) and `id`; the last one is `end`."
     )
 }
+EVENT_STREAM: Answers = {
+    (200, CONTENT_TYPE): OpenApiResponse(
+        OpenApiTypes.STR, "Events of the thread, each with `event`, `data` (JSON) and `id`; it goes on without end."
+    )
+}
 VALUES: Answers = {200: Outcome}
 EMPTY = OpenApiResponse(None, "Done.")
 
