@@ -33,6 +33,16 @@ class Route(NamedTuple):
         """Whether somebody else's rows could be reached by the ids in it."""
         return "_id}" in f"{self.path}{self.body}"
 
+    @property
+    def prefixes(self) -> tuple[str, ...]:
+        """What stands before its path: the API of accounts is not LangGraph's, and stands under /api alone."""
+        return PREFIXES[1:] if self.path.startswith("v1/") else PREFIXES
+
+    @property
+    def address(self) -> str:
+        """As it is documented."""
+        return self.prefixes[0] + self.path
+
 
 ROUTES = [
     Route("POST", "assistants", "threads:write", {"graph_id": "echo"}),
@@ -106,6 +116,7 @@ ROUTES = [
     Route("DELETE", "store/items", "threads:write", PLACE, shared=204),
     Route("POST", "store/items/search", "threads:read", {"namespace_prefix": []}),
     Route("POST", "store/namespaces", "threads:read", {}),
+    Route("POST", "v1/auth/ws-ticket", "threads:read", {}, shows=False),
 ]
 
 PREFIXES = ("/", "/api/")
@@ -115,11 +126,11 @@ def title(route: Route) -> str:
     return f"{route.method} {route.path}"
 
 
-def send(client: APIClient, route: Route, ids: dict[str, str], prefix: str = "/") -> Any:
+def send(client: APIClient, route: Route, ids: dict[str, str], prefix: str = "") -> Any:
     body = _filled(route.body or {}, ids)
     return client.generic(
         route.method,
-        prefix + route.path.format(**ids) + route.query,
+        (prefix or route.prefixes[0]) + route.path.format(**ids) + route.query,
         orjson.dumps(body) if route.body is not None else b"",
         content_type="application/json" if route.body is not None else "",
     )
