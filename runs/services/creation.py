@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
@@ -24,6 +24,11 @@ from runs.services.threads import hold_thread, new_place
 from runs.services.webhooks import check_webhook
 from runs.states import ThreadStatus
 
+NOTHING_TO_RESUME = "The thread waits for no answer; there is nothing to resume."
+
+#: Makes the run that is asked for into the one that suits its thread, which is held.
+Adapt = Callable[[Place, NewRun], NewRun]
+
 _THREAD_ID = ("body", "config", "configurable", "thread_id")
 
 
@@ -34,6 +39,20 @@ def create_run(tenant: Tenant, thread_id: str, body: RunRequest, once: Once | No
     it is resumed and waits for nothing.
     """
     return _create_all(tenant, once, lambda: [_on_thread(tenant, thread_id, body)])[0]
+
+
+def create_run_by_command(
+    tenant: Tenant, thread_id: str, body: RunRequest, adapt: Adapt, once: Once | None = None
+) -> Run:
+    """As `create_run`, by the Agent Streaming Protocol: the run is what `adapt` makes of it once the thread is held.
+
+    Raises what `adapt` raises, too; then nothing was written.
+    """
+
+    def prepare() -> list[_Asked]:
+        return [replace(_on_thread(tenant, thread_id, body, by_protocol=True), adapt=adapt)]
+
+    return _create_all(tenant, once, prepare)[0]
 
 
 def create_stateless_run(tenant: Tenant, body: RunRequest, once: Once | None = None) -> Run:
@@ -63,16 +82,18 @@ class _Asked:
     temporary: bool = False
     #: Whether the thread may be made.
     create: bool = True
+    adapt: Adapt | None = None
 
 
-def _on_thread(tenant: Tenant, thread_id: str, body: RunRequest) -> _Asked:
+def _on_thread(tenant: Tenant, thread_id: str, body: RunRequest, *, by_protocol: bool = False) -> _Asked:
     if not is_thread_id(thread_id):
         raise NotFound(THREAD_NOT_FOUND)
     if body.configurable.get("thread_id") not in (None, thread_id):
         raise Invalid(_THREAD_ID, "is not the thread of this address")
     if body.on_completion == "delete":
         raise Invalid(("body", "on_completion"), "can delete the thread of a stateless run only")
-    return _Asked(_requested(tenant, thread_id, body), thread_id, create=_creates(body))
+    new = _requested(tenant, thread_id, body, by_protocol=by_protocol)
+    return _Asked(new, thread_id, create=_creates(body))
 
 
 def _creates(body: RunRequest) -> bool:
@@ -93,11 +114,13 @@ def _stateless(tenant: Tenant, body: RunRequest) -> _Asked:
     return _Asked(new, thread_id, fresh=True, temporary=temporary)
 
 
-def _requested(tenant: Tenant, thread_id: str, body: RunRequest, *, temporary: bool = False) -> NewRun:
+def _requested(
+    tenant: Tenant, thread_id: str, body: RunRequest, *, temporary: bool = False, by_protocol: bool = False
+) -> NewRun:
     if body.webhook:
         check_webhook(tenant, body.webhook)
     assistant = runnable_assistant(tenant, body.assistant_id or settings.DEFAULT_ASSISTANT)
-    new = requested_run(tenant, assistant, thread_id, body, temporary=temporary)
+    new = requested_run(tenant, assistant, thread_id, body, temporary=temporary, by_protocol=by_protocol)
     demand_checkpoint(tenant, thread_id, new.kwargs["config"]["configurable"])
     return new
 
@@ -149,9 +172,10 @@ def _create(tenant: Tenant, asked: _Asked) -> Run:
     place = _place(tenant, asked.thread_id, create=asked.create)
     if place.temporary:
         raise Conflict("The thread is still being made, or goes with its stateless run.")
-    _demand_answer(place, asked.new)
+    new = asked.adapt(place, asked.new) if asked.adapt else asked.new
+    _demand_answer(place, new)
     try:
-        return lifecycle.add_run(place, asked.new)
+        return lifecycle.add_run(place, new)
     except ThreadBusy as exc:
         raise Conflict(str(exc)) from exc
 
@@ -160,7 +184,7 @@ def _demand_answer(place: Place, new: NewRun) -> None:
     """Raise Conflict when the run does nothing but resume a thread that waits for nothing."""
     command = new.kwargs["command"]
     if command and set(command) == {"resume"} and not place.busy and place.settled_status == ThreadStatus.IDLE:
-        raise Conflict("The thread waits for no answer; there is nothing to resume.")
+        raise Conflict(NOTHING_TO_RESUME)
 
 
 def _place(tenant: Tenant, thread_id: str, *, create: bool) -> Place:

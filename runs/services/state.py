@@ -17,6 +17,7 @@ from runs.services.questions import ask
 from runs.services.threads import get_thread, hold_thread
 
 NOT_FOUND = "Checkpoint not found."
+NAMESPACE_NOT_FOUND = "The thread has no state in this namespace."
 
 EMPTY_STATE: dict[str, Any] = {
     "values": {},
@@ -90,6 +91,16 @@ def demand_checkpoint(tenant: Tenant, thread_id: str, configurable: dict[str, An
         named = {"checkpoint_ns": namespace, "checkpoint_id": checkpoint_id}
         if orjson.loads(_ask("has_checkpoint", tenant, thread, checkpoint=named)) is not True:
             raise NotFound(NOT_FOUND)
+
+
+def demand_namespace(tenant: Tenant, thread_id: str, namespace: str) -> None:
+    """Raise NotFound unless the graph of this namespace has a state in the thread; the root always has one."""
+    thread = get_thread(tenant, thread_id)
+    if not namespace:
+        return
+    named = {"checkpoint_ns": namespace}
+    if not thread.graph_id or orjson.loads(_ask("has_checkpoint", tenant, thread, checkpoint=named)) is not True:
+        raise NotFound(NAMESPACE_NOT_FOUND)
 
 
 def update_state(tenant: Tenant, thread_id: str, body: StateUpdate) -> dict[str, Any]:

@@ -12,6 +12,7 @@ PLACE = {"namespace": ["a", "b"], "key": "c"}
 
 #: A cron that is never due while the tests run.
 CRON = {"assistant_id": "echo", "schedule": "0 0 29 2 *"}
+COMMAND = {"id": 1, "method": "state.get", "params": {"namespace": []}}
 
 
 class Route(NamedTuple):
@@ -27,6 +28,8 @@ class Route(NamedTuple):
     query: str = ""
     #: Whether it opens for a thread that is not there, and brings nothing until it is.
     waits: bool = False
+    #: What a stranger is answered, as for an id that nobody has.
+    hidden: int = 404
 
     @property
     def names_ids(self) -> bool:
@@ -68,6 +71,8 @@ ROUTES = [
     Route("GET", "threads/{thread_id}/storage", "threads:read", shows=False),
     Route("GET", "threads/{thread_id}/stream", "threads:read"),
     Route("POST", "threads/{thread_id}/stream/events", "threads:read", {"channels": ["values"]}, waits=True),
+    # Its errors are answers.
+    Route("POST", "threads/{thread_id}/commands", "threads:read", COMMAND, hidden=200),
     Route("GET", "threads/{thread_id}/state", "threads:read"),
     Route("POST", "threads/{thread_id}/state", "threads:write", {"values": {"a": 1}}),
     Route("POST", "threads/{thread_id}/state/checkpoint", "threads:read", {"checkpoint": {}}),

@@ -78,7 +78,8 @@ def test_no_body_is_a_failure_of_the_server(client: Any, rows: Rows, route: Rout
     response = client.generic(route.method, path, json.dumps(body), content_type="application/json")
     assert response.status_code < 500
     if response.status_code >= 400:
-        detail = response.json()["detail"]
+        answer = response.json()
+        detail = answer["message"] if answer.get("type") == "error" else answer["detail"]
         assert detail and isinstance(detail, str | list)
         assert count() == before
 

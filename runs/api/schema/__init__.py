@@ -13,6 +13,7 @@ from runs.api.schema.assistants import (
     Subgraphs,
 )
 from runs.api.schema.base import Count, Shape
+from runs.api.schema.commands import CommandAnswer, CommandRefusal
 from runs.api.schema.crons import Cron, Crons
 from runs.api.schema.messages import (
     EVENTS,
@@ -106,6 +107,8 @@ __all__ = [
     "AssistantVersion",
     "AssistantVersions",
     "Assistants",
+    "CommandAnswer",
+    "CommandRefusal",
     "Count",
     "Cron",
     "Crons",

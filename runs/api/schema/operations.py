@@ -130,14 +130,18 @@ def operation(
     refusals: Sequence[int] = (),
     method: str | None = None,
 ) -> Callable[[F], F]:
-    """Describe an action of a viewset: `refusals` beside those that all have, `method` when it serves several."""
+    """Describe an action of a viewset: `refusals` beside those that all have, `method` when it serves several.
+
+    What `answers` say of a refusal counts.
+    """
     taken = (400, 413, 415, 422) if body else (422,) if parameters else ()
-    problems = {status: OpenApiResponse(Problem, _PROBLEMS[status]) for status in (401, 403, *taken, *refusals, 503)}
+    refused = sorted({401, 403, *taken, *refusals, 503})
+    problems: Answers = {status: OpenApiResponse(Problem, _PROBLEMS[status]) for status in refused}
     decorate: Callable[[F], F] = extend_schema(
         operation_id=operation_id,
         summary=summary,
         request=body,
-        responses={**answers, **dict(sorted(problems.items()))},
+        responses=problems | answers,
         parameters=list(parameters),
         methods=[method] if method else None,
     )

@@ -22,10 +22,14 @@ class Send(Body):
     input: Any = None
 
 
+Update = Json | Annotated[list[Annotated[tuple[str, Any], Field(strict=False)]], Field(fail_fast=True)]
+Goto = str | Send | Annotated[list[str | Send], Field(fail_fast=True)]
+
+
 class CommandBody(Body):
     resume: Any = None
-    update: Json | Annotated[list[Annotated[tuple[str, Any], Field(strict=False)]], Field(fail_fast=True)] | None = None
-    goto: str | Send | Annotated[list[str | Send], Field(fail_fast=True)] | None = None
+    update: Update | None = None
+    goto: Goto | None = None
 
     @model_validator(mode="after")
     def _something(self) -> Self:
