@@ -173,3 +173,20 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.prefix}… ({self.name})"
+
+
+class WebSocketTicket(models.Model):
+    """Opens one WebSocket, soon, as the credential that it was made with. Only its digest is stored."""
+
+    #: SHA-256 of the ticket, in hexadecimal.
+    hash = models.CharField(max_length=64, primary_key=True)
+    organization = models.ForeignKey(Organization, on_delete=models.CASCADE, related_name="+")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="+")
+    #: The `Credential` of the tenant that asked for it.
+    credential_kind = models.CharField(max_length=10)
+    credential_id = models.UUIDField()
+    credential_version = models.PositiveIntegerField()
+    expires_at = models.DateTimeField(db_index=True)
+
+    def __str__(self) -> str:
+        return f"ticket of {self.user_id} until {self.expires_at}"

@@ -9,15 +9,9 @@ django.setup()
 
 from channels.routing import ProtocolTypeRouter  # noqa: E402  needs the settings
 
-from deerflow_site.handler import ASGIHandler, Receive, Send  # noqa: E402
+from deerflow_site.handler import ASGIHandler  # noqa: E402
+from deerflow_site.handshake import sockets  # noqa: E402
 from deerflow_site.health import Health  # noqa: E402
 
-
-async def refuse(scope: object, receive: Receive, send: Send) -> None:
-    """No WebSocket is served here."""
-    await receive()
-    await send({"type": "websocket.close", "code": 4404})
-
-
 health = Health(ASGIHandler())
-application = ProtocolTypeRouter({"http": health, "websocket": refuse})
+application = ProtocolTypeRouter({"http": health, "websocket": sockets})

@@ -2,6 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
@@ -36,14 +37,17 @@ class TrustedProxyMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        meta = request.META
-        peer = meta.get("REMOTE_ADDR", "")
-        if is_trusted(peer):
-            meta["REMOTE_ADDR"] = client_address(peer, meta.get("HTTP_X_FORWARDED_FOR", ""))
-        else:
-            for header in FORWARDED:
-                meta.pop(header, None)
+        believe_trusted_proxies(request.META)
         return self.get_response(request)
+
+
+def believe_trusted_proxies(meta: dict[str, Any]) -> None:
+    peer = meta.get("REMOTE_ADDR", "")
+    if is_trusted(peer):
+        meta["REMOTE_ADDR"] = client_address(peer, meta.get("HTTP_X_FORWARDED_FOR", ""))
+    else:
+        for header in FORWARDED:
+            meta.pop(header, None)
 
 
 def client_address(peer: str, forwarded_for: str) -> str:

@@ -1,4 +1,4 @@
-"""Daphne, embedded: with back-pressure for slow readers, and a way to cut a response."""
+"""Daphne, embedded: with back-pressure for slow readers, ways to cut a response, and to leave its clients."""
 
 import asyncio
 import contextlib
@@ -8,47 +8,17 @@ from weakref import WeakSet
 from daphne import http_protocol
 from daphne import server as daphne_server
 from django.conf import settings
-from twisted.internet import interfaces
 from twisted.internet.defer import maybeDeferred
-from zope.interface import implementer
 
 from deerflow_site.handler import CUT
+from deerflow_site.pace import Pace
+from deerflow_site.websocket import OPTIONS, WebSocketFactory, WebSocketProtocol
 
-#: A client that has not taken what was sent for so long is cut; it can come back with its cursor.
-STUCK_SECONDS = 30.0
 #: How often MAX_BODY_BYTES a client may send, to be told that it is too much, before it is cut.
 ENDLESS_BODIES = 8
 
 reactor = daphne_server.reactor
 event_loop: asyncio.AbstractEventLoop = daphne_server.twisted_loop
-
-
-@implementer(interfaces.IPushProducer)
-class _Pace:
-    """Whether the client's connection takes more."""
-
-    def __init__(self) -> None:
-        self._open = asyncio.Event()
-        self._open.set()
-
-    def pauseProducing(self) -> None:
-        self._open.clear()
-
-    def resumeProducing(self) -> None:
-        self._open.set()
-
-    stopProducing = resumeProducing
-
-    async def wait(self) -> bool:
-        """Wait for the client; False when it does not move."""
-        if self._open.is_set():
-            return True
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
-                await self._open.wait()
-        except TimeoutError:
-            return False
-        return True
 
 
 class _Request(http_protocol.WebRequest):  # type: ignore[misc]  # untyped
@@ -67,7 +37,12 @@ class _Request(http_protocol.WebRequest):  # type: ignore[misc]  # untyped
         if _HTTPFactory.leaving:
             self.channel.persistent = False
             self.responseHeaders.setRawHeaders(b"connection", [b"close"])
-        return super().process()
+        channel, transport = self.channel, self.transport
+        connection = transport.protocol
+        processed = super().process()
+        if self.transport is None and transport.protocol is not connection:
+            _HTTPFactory.part_with(connection, channel, transport, self)
+        return processed
 
     def handleContentChunk(self, data: bytes) -> None:
         self._received += len(data)
@@ -99,27 +74,47 @@ class _HTTPFactory(http_protocol.HTTPFactory):  # type: ignore[misc]  # untyped
                 protocol._channel.loseConnection()
 
     @classmethod
+    def part_with(cls, connection: Any, channel: Any, transport: Any, request: Any) -> None:
+        """The connection is a WebSocket's from now on, which neither holds nor hears what was HTTP's."""
+        cls.connections.discard(connection)
+        transport.unregisterProducer()
+        channel.setTimeout(None)
+        channel.requests.remove(request)
+
+    @classmethod
     def is_answering(cls) -> bool:
         return any(protocol._channel.requests for protocol in cls.connections)
 
 
-# Daphne takes the factory that stands here.
+# Daphne takes the factories that stand here.
 daphne_server.HTTPFactory = _HTTPFactory
+daphne_server.WebSocketFactory = WebSocketFactory
 
 
 class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
     """Daphne's server. Sending a part of a response waits until the client's connection takes more."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, **{**OPTIONS, **kwargs})
         self._ports: list[Any] = []
 
+    def create_application(self, protocol: Any, scope: dict[str, Any]) -> Any:
+        if scope["type"] == "websocket":
+            # A handshake can be refused with a status of HTTP.
+            scope["extensions"] = {"websocket.http.response": {}}
+        return super().create_application(protocol, scope)
+
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
+        if isinstance(protocol, WebSocketProtocol):
+            await super().handle_reply(protocol, message)
+            if not await protocol.pace.wait():
+                protocol.give_up()
+            return
         if message["type"] == CUT:
             _cut(protocol)
             return
         more = message.get("more_body", False)
-        pace: _Pace | None = getattr(protocol, "pace", None)
+        pace: Pace | None = getattr(protocol, "pace", None)
         if pace and not more:
             protocol.pace = None
             # A client that has gone took the connection with it.
@@ -129,7 +124,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
         if not more or protocol.finished or protocol.channel is None:
             return
         if pace is None:
-            pace = protocol.pace = _Pace()
+            pace = protocol.pace = Pace()
             protocol.registerProducer(pace, True)
         if not await pace.wait():
             _cut(protocol)
@@ -144,12 +139,20 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
             await maybeDeferred(port.stopListening).asFuture(event_loop)
         _HTTPFactory.leave()
 
+    def leave_sockets(self) -> None:
+        """Have every WebSocket closed."""
+        for socket in self._sockets():
+            socket.leave()
+
     async def finish_requests(self, seconds: float) -> None:
-        """Wait until every request is answered, but no longer than so."""
+        """Wait until every request is answered and every WebSocket closed, but no longer than so."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while _HTTPFactory.is_answering():
+                while _HTTPFactory.is_answering() or self._sockets():
                     await asyncio.sleep(0.02)
+
+    def _sockets(self) -> list[WebSocketProtocol]:
+        return [it for it in self.connections if isinstance(it, WebSocketProtocol) and not it.has_ended]
 
 
 def _cut(protocol: Any) -> None:

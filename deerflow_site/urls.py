@@ -21,6 +21,7 @@ urlpatterns = [
     path("admin", RedirectView.as_view(url="/admin/")),
     path("admin/", admin.site.urls),
     path("", include("runs.api.urls")),
+    path("api/v1/", include("accounts.urls")),
     path("api/", include("runs.api.urls")),
 ]
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -20,15 +21,26 @@ _RETRY_SECONDS = 1.0
 # Few threads are enough, and their number does not grow with the streams that are open.
 _threads = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="database")
 
+# Commands may take long, and must not hold up those who read.
+_command_threads = ThreadPoolExecutor(settings.SOCKET_THREADS, thread_name_prefix="command")
+
 
 async def in_database(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """Call `function` in a database thread."""
+    return await _in(_threads, partial(function, *args, **kwargs))
 
+
+async def in_command_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """As `in_database`, for what somebody asked for by a socket."""
+    return await _in(_command_threads, partial(function, *args, **kwargs))
+
+
+async def _in(threads: ThreadPoolExecutor, function: Callable[[], R]) -> R:
     def call() -> R:
         close_old_connections()
-        return function(*args, **kwargs)
+        return function()
 
-    return await sync_to_async(call, thread_sensitive=False, executor=_threads)()
+    return await sync_to_async(call, thread_sensitive=False, executor=threads)()
 
 
 async def in_database_at_last(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

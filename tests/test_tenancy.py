@@ -16,7 +16,7 @@ from accounts.services import add_member, create_organization
 from runs.identifiers import new_id
 from runs.states import RunStatus
 from tests.api.engine import DRAWING, ITEM, SCHEMAS, STATE, FakeEngine, installed
-from tests.api.routes import PREFIXES, ROUTES, bytes_of, send, title
+from tests.api.routes import ROUTES, bytes_of, send, title
 from tests.api.rows import Rows, fingerprint, ids_of, make_rows, unknown_ids
 from tests.factories import api_client, make_run, tenant_of
 
@@ -55,7 +55,7 @@ def test_every_route_has_a_row():
             continue
         assert hasattr(pattern.callback, "cls"), f"{path} is not a view of the API: name it in ELSEWHERE"
         found |= {(method, path.replace("<str:", "{").replace(">", "}")) for method in methods(pattern.callback)}
-    rows = {(route.method, f"{prefix[1:]}{route.path}") for route in ROUTES for prefix in PREFIXES}
+    rows = {(route.method, f"{prefix[1:]}{route.path}") for route in ROUTES for prefix in route.prefixes}
     assert found == rows
 
 
@@ -96,7 +96,7 @@ each_route = pytest.mark.parametrize("route", ROUTES, ids=title)
 @each_route
 def test_nobody_is_answered_without_a_credential(private, route):
     before = fingerprint()
-    for prefix in PREFIXES:
+    for prefix in route.prefixes:
         response = send(APIClient(), route, ids_of(private), prefix)
         assert response.status_code == 401
         assert set(response.json()) == {"detail"}
@@ -107,7 +107,7 @@ def test_nobody_is_answered_without_a_credential(private, route):
 def test_a_stranger_can_not_tell_somebody_elses_rows_from_none(private, charlie, route):
     client = api_client(charlie)
     before = fingerprint()
-    for prefix in PREFIXES:
+    for prefix in route.prefixes:
         response = send(client, route, ids_of(private), prefix)
         assert response.status_code == route.hidden
         assert bytes_of(response) == bytes_of(send(client, route, unknown_ids(), prefix))
@@ -118,7 +118,7 @@ def test_a_stranger_can_not_tell_somebody_elses_rows_from_none(private, charlie,
 def test_a_colleague_can_not_tell_a_private_thread_from_none(private, bob, route):
     client = api_client(bob)
     before = fingerprint()
-    for prefix in PREFIXES:
+    for prefix in route.prefixes:
         response = send(client, route, ids_of(private), prefix)
         assert response.status_code == route.hidden
         assert bytes_of(response) == bytes_of(send(client, route, unknown_ids(), prefix))
@@ -164,7 +164,7 @@ def test_nothing_of_somebody_else_reaches_a_stranger(private, charlie, engine, r
     engine.answers |= FakeEngine().answers
     own = make_rows(charlie, "own")
     client = api_client(charlie)
-    for prefix in PREFIXES:
+    for prefix in route.prefixes:
         for ids in (ids_of(private), ids_of(private) | {"thread_id": own.thread.pk}, ids_of(own), unknown_ids()):
             assert CANARY.encode() not in bytes_of(send(client, route, ids, prefix))
     assert CANARY not in str(engine.questions) and private.thread.pk not in str(engine.questions)

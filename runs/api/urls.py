@@ -38,6 +38,7 @@ urlpatterns = [
     path("threads/<str:thread_id>/stream", ThreadViewSet.as_view({"get": "stream"})),
     path("threads/<str:thread_id>/commands", CommandViewSet.as_view({"post": "perform"})),
     path("threads/<str:thread_id>/stream/events", ThreadViewSet.as_view({"post": "events"})),
+    path("threads/<str:thread_id>/commands", CommandViewSet.as_view({"post": "perform"})),
     path("threads/<str:thread_id>/state", StateViewSet.as_view({"get": "retrieve", "post": "update"})),
     path("threads/<str:thread_id>/state/checkpoint", StateViewSet.as_view({"post": "by_checkpoint"})),
     path("threads/<str:thread_id>/state/<str:checkpoint_id>", StateViewSet.as_view({"get": "at_checkpoint"})),

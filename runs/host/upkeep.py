@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from django.utils import timezone
 
+from accounts.tickets import sweep_tickets
 from runs import calls, lifecycle
 from runs.database import in_database
 from runs.host import chores, crons, lifetimes
@@ -49,6 +50,7 @@ class Upkeep:
         await self._end_lifetimes()
         await in_database(chores.forget_keys)
         await in_database(prune_deliveries)
+        await in_database(sweep_tickets)
         await self._purge()
         await self._sweep()
 

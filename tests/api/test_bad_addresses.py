@@ -49,7 +49,7 @@ def test_an_id_that_is_none_is_not_found(client, alice, engine, odd):
         for name in NAMES:
             if f"{{{name}}}" not in route.path:
                 continue
-            path = "/" + route.path.replace(f"{{{name}}}", odd).format(**known)
+            path = route.address.replace(f"{{{name}}}", odd).format(**known)
             response = client.generic(
                 route.method,
                 path,
@@ -165,7 +165,7 @@ def test_an_address_that_is_none_is_answered_in_json(client, method, path):
 def test_methods_that_an_address_does_not_have_are_answered_in_json(client, route):
     known = {route.method for route in ROUTES}
     here = {other.method for other in ROUTES if other.path == route.path}
-    path = "/" + route.path.format(**unknown_ids())
+    path = route.address.format(**unknown_ids())
     for method in (known | {"PUT", "TRACE", "PROPFIND"}) - here - {"GET"}:
         response = client.generic(method, path)
         assert response.status_code == 405

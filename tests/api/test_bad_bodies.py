@@ -59,7 +59,7 @@ def ids(cases):
 def addresses(client, alice, engine):
     """Where to send a body, for each route that takes one; they are Alice's own rows."""
     known = ids_of(make_rows(alice, "alice"))
-    return [(route.method, "/" + route.path.format(**known)) for route in TAKING_BODIES]
+    return [(route.method, route.address.format(**known)) for route in TAKING_BODIES]
 
 
 def refused(client, addresses, body, status, content_type="application/json"):

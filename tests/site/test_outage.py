@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from deerflow_site.postgres import base
 from deerflow_site.postgres.base import _Checks, _Outage
-from tests.api.routes import PREFIXES, ROUTES, Route, send, title
+from tests.api.routes import ROUTES, Route, send, title
 from tests.api.rows import Rows, ids_of, make_rows
 from tests.factories import api_client
 
@@ -213,6 +213,9 @@ def unavailable(response: Any) -> None:
 
 FAILURES = [OperationalError("the password is hunter2"), InterfaceError("connection already closed")]
 with_rows = pytest.mark.django_db(transaction=True)
+EACH_ADDRESS = [
+    pytest.param(route, prefix, id=f"{title(route)} {prefix}") for route in ROUTES for prefix in route.prefixes
+]
 failures = pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 
 
@@ -223,8 +226,7 @@ def rows(alice: User, acme: object, graphs: object) -> Rows:
 
 @with_rows
 @failures
-@pytest.mark.parametrize("prefix", PREFIXES)
-@pytest.mark.parametrize("route", ROUTES, ids=title)
+@pytest.mark.parametrize(("route", "prefix"), EACH_ADDRESS)
 def test_every_request_of_the_api_is_to_be_tried_again(
     alice: User, rows: Rows, away: Away, route: Route, prefix: str, failure: Exception
 ) -> None:

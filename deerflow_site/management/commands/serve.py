@@ -158,6 +158,7 @@ class _Service:
         await asyncio.wait({draining, hurried}, return_when=asyncio.FIRST_COMPLETED)
         draining.cancel()
         current_hub().cut()
+        self._server.leave_sockets()
         await self._server.finish_requests(_ANSWER_SECONDS)
         try:
             await self._host.stop()

@@ -1,0 +1,303 @@
+"""The WebSocket of a thread: the commands and events of the Agent Streaming Protocol.
+
+A silent socket is two coroutines, one that listens and one that delivers: no thread, no database connection, and no
+channel of the layer, since the hub hears for all of its process.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+from channels.consumer import get_handler_name
+from channels.exceptions import StopConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from pydantic import ValidationError
+from rest_framework.exceptions import APIException, ParseError
+
+from accounts.access import tenants_in_force
+from accounts.handshake import refuse
+from accounts.permissions import lacking
+from accounts.tenancy import Credential, Tenant
+from runs.api.feed import AccessLost, Feed, Joined
+from runs.api.wire import parse_json, to_json
+from runs.database import in_command_thread
+from runs.exceptions import Unavailable
+from runs.identifiers import is_thread_id
+from runs.inbox import Inbox
+from runs.log import StreamCut
+from runs.protocol import subscriptions
+from runs.protocol.commands import (
+    Command,
+    CommandFailed,
+    CommandMalformed,
+    Done,
+    ErrorCode,
+    failure,
+    parse,
+    problems_of,
+    success,
+)
+from runs.protocol.requests.base import Json
+from runs.protocol.requests.events import Subscription
+from runs.protocol.requests.subscriptions import Reconnect, Unsubscribe
+from runs.services.commands import perform
+
+logger = logging.getLogger(__name__)
+
+READ = "threads:read"
+NOT_JSON = "Protocol commands must be valid JSON."
+#: Larger commands are read in a thread: the loop has others to serve.
+_LARGE = 65536
+
+#: How many sockets of this process each credential has.
+_sockets: Counter[Credential | None] = Counter()
+
+
+class _Restored:
+    """A command whose answer waits until its subscriptions have been shown what they missed."""
+
+    def __init__(self, command_id: int, waits_for: set[str], result: Callable[[int], Json]) -> None:
+        self.command_id = command_id
+        self.waits_for = waits_for
+        self._result = result
+        self._shown = 0
+
+    def joined(self, subscription_id: str, shown: int) -> None:
+        self.waits_for.discard(subscription_id)
+        self._shown += shown
+
+    @property
+    def answer(self) -> Json:
+        return success(self.command_id, Done(self._result(self._shown)))
+
+
+class ThreadConsumer(AsyncWebsocketConsumer):
+    """One socket. Its commands are performed one after the other, and its events go on meanwhile."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        # Channels would open a channel of the layer for each socket, and look after a thread's database connections.
+        self.scope = scope
+        self.base_send = send
+        #: Whether it was accepted; whether it was closed since.
+        self._open = self._ended = False
+        #: What delivers, and what performs while there are commands.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._obeys = False
+        try:
+            while True:
+                message = await receive()
+                await getattr(self, get_handler_name(message))(message)
+        except StopConsumer:
+            pass
+        finally:
+            if self._open:
+                _sockets.subtract([self._tenant.credential])
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def websocket_disconnect(self, message: Any) -> None:
+        raise StopConsumer
+
+    async def connect(self) -> None:
+        scope: dict[str, Any] = dict(self.scope)
+        self._tenant: Tenant = scope["tenant"]
+        self._thread_id: str = scope["url_route"]["kwargs"]["thread_id"]
+        if refusal := self._refusal():
+            await refuse(scope, self.base_send, *refusal)
+            return
+        await self.accept()
+        self._feed = Feed(self._tenant, self._thread_id)
+        self._inbox = Inbox()
+        #: By the subscriptions that they wait for.
+        self._unanswered: dict[str, _Restored] = {}
+        self._subscriptions: set[str] = set()
+        _sockets[self._tenant.credential] += 1
+        self._open = True
+        self._start(self._deliver())
+
+    def _refusal(self) -> tuple[int, str] | None:
+        if not is_thread_id(self._thread_id):
+            return 404, "Not Found"
+        if not self._tenant.can(READ):
+            return 403, lacking(READ)
+        if _sockets[self._tenant.credential] >= settings.SOCKET_MAX_PER_CREDENTIAL:
+            return 429, "This credential has too many sockets open."
+        return None
+
+    async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
+        if self._ended or not self._open:
+            return
+        # Commands are text; what is none is answered as what is no JSON.
+        if not self._inbox.put(text_data or ""):
+            await self._end(4429, "Too many commands wait to be performed.")
+        elif not self._obeys:
+            self._obeys = True
+            self._start(self._obey())
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _end(self, code: int, reason: str) -> None:
+        """Close the socket; nothing is delivered or performed any more."""
+        self._ended = True
+        for task in self._tasks:
+            if task is not asyncio.current_task():
+                task.cancel()
+        await self.close(code, reason)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work of the socket until it ends, for whatever reason, and the socket with it."""
+        try:
+            await work
+        except StreamCut:
+            await self._end(1012, "The server leaves; come back.")
+        except AccessLost as exc:
+            await self._end(4000 + exc.status, "You may not read this any more.")
+        except (OperationalError, InterfaceError) as exc:
+            logger.warning("the database failed a socket: %s", exc)
+            await self._end(1013, "The database does not answer; try again.")
+        except Exception:  # whatever it is, the client is not left waiting
+            logger.exception("a socket failed")
+            await self._end(1011, "Internal Server Error")
+
+    async def _deliver(self) -> None:
+        async with aclosing(self._feed.events()) as found:
+            async for part in found:
+                if isinstance(part, Joined):
+                    await self._note_joined(part.subscription_id, part.replayed)
+                    continue
+                for event in part:
+                    await self.send(text_data=event.body.decode())
+
+    async def _obey(self) -> None:
+        while self._inbox:
+            answer = await self._answer_to(await self._inbox.take())
+            if answer is not None:
+                await self.send(text_data=to_json(answer).decode())
+        self._obeys = False
+
+    async def _answer_to(self, text: str) -> Json | None:
+        """What the client is answered; None when that is still to come."""
+        try:
+            command = await _read(text)
+        except CommandMalformed as exc:
+            return failure(exc.id, ErrorCode.INVALID_ARGUMENT, exc.message)
+        try:
+            done = await self._perform(command)
+        except CommandFailed as exc:
+            return failure(command.id, exc.code, exc.message)
+        except ValidationError as exc:
+            return failure(command.id, ErrorCode.INVALID_ARGUMENT, problems_of(exc))
+        except (Unavailable, OperationalError, InterfaceError) as exc:
+            message = exc.detail if isinstance(exc, Unavailable) else "The database does not answer; try again."
+            return failure(command.id, ErrorCode.UNKNOWN_ERROR, message)
+        return None if done is None else success(command.id, done)
+
+    async def _perform(self, command: Command) -> Done | None:
+        match command.method:
+            case "subscription.subscribe":
+                self._subscribe(command.id, Subscription.model_validate(command.params))
+                return None
+            case "subscription.unsubscribe":
+                return await self._unsubscribe(Unsubscribe.model_validate(command.params))
+            case "subscription.reconnect":
+                return await self._reconnect(command.id, Reconnect.model_validate(command.params))
+        return await in_command_thread(_perform_now, self._tenant, self._thread_id, command)
+
+    def _subscribe(self, command_id: int, wanted: Subscription) -> None:
+        try:
+            new = subscriptions.new_id(wanted)
+        except ValueError as exc:
+            raise CommandFailed(ErrorCode.INVALID_ARGUMENT, str(exc)) from None
+        self._join(
+            _Restored(command_id, {new}, lambda shown: {"subscription_id": new, "replayed_events": shown}),
+            {new: wanted},
+            wanted.since,
+        )
+
+    async def _unsubscribe(self, params: Unsubscribe) -> Done:
+        if not self._feed.leave(params.subscription_id):
+            raise CommandFailed(ErrorCode.NO_SUCH_SUBSCRIPTION, "There is no such subscription on this socket.")
+        self._subscriptions.discard(params.subscription_id)
+        # It may have left before it had joined.
+        await self._note_joined(params.subscription_id, 0)
+        return Done({})
+
+    async def _reconnect(self, command_id: int, params: Reconnect) -> Done | None:
+        try:
+            since = None if params.last_event_id is None else subscriptions.cursor_of(params.last_event_id)
+        except ValueError as exc:
+            raise CommandFailed(ErrorCode.INVALID_ARGUMENT, f"last_event_id: {exc}") from None
+        try:
+            wanted = {each: subscriptions.wanted_by(each) for each in params.subscriptions}
+        except ValueError as exc:
+            raise CommandFailed(ErrorCode.NO_SUCH_SUBSCRIPTION, str(exc)) from None
+        question = Command(id=command_id, method="agent.getTree", params={"run_id": params.run_id})
+        tree = (await in_command_thread(_perform_now, self._tenant, self._thread_id, question)).result["tree"]
+        restored = {"restored": True, "current_namespaces": _namespaces(tree)}
+        if not wanted:
+            return Done(restored | {"missed_events": 0})
+        for each in wanted:
+            await self._note_joined(each, 0)
+        waiting = _Restored(command_id, set(wanted), lambda shown: restored | {"missed_events": shown})
+        self._join(waiting, wanted, since)
+        return None
+
+    def _join(self, waiting: _Restored, wanted: dict[str, Subscription], since: int | None) -> None:
+        if len(self._subscriptions | wanted.keys()) > settings.SOCKET_MAX_SUBSCRIPTIONS:
+            reason = f"A socket has at most {settings.SOCKET_MAX_SUBSCRIPTIONS} subscriptions."
+            raise CommandFailed(ErrorCode.INVALID_ARGUMENT, reason)
+        self._subscriptions |= wanted.keys()
+        for subscription_id, each in wanted.items():
+            self._unanswered[subscription_id] = waiting
+            self._feed.join(subscription_id, each.selection, since)
+
+    async def _note_joined(self, subscription_id: str, shown: int) -> None:
+        waiting = self._unanswered.pop(subscription_id, None)
+        if waiting is None:
+            return
+        waiting.joined(subscription_id, shown)
+        if not waiting.waits_for:
+            await self.send(text_data=to_json(waiting.answer).decode())
+
+
+async def _read(text: str) -> Command:
+    """Raises CommandMalformed."""
+    return await in_command_thread(_parsed, text) if len(text) > _LARGE else _parsed(text)
+
+
+def _parsed(text: str) -> Command:
+    if not text.strip():
+        raise CommandMalformed(None, NOT_JSON)
+    try:
+        return parse(parse_json(text.encode()))
+    except ParseError:
+        raise CommandMalformed(None, NOT_JSON) from None
+    except APIException as exc:
+        raise CommandMalformed(None, str(exc.detail)) from None
+
+
+def _perform_now(tenant: Tenant, thread_id: str, command: Command) -> Done:
+    """Perform it with what the tenant may do now: a socket may be older than their role. Raises AccessLost."""
+    (now,) = tenants_in_force([tenant])
+    if now is None:
+        raise AccessLost(401)
+    if not now.can(READ):
+        raise AccessLost(403)
+    return perform(now, thread_id, command)
+
+
+def _namespaces(tree: Json) -> list[Json]:
+    """The places of a tree with their statuses, parents first."""
+    found = [tree]
+    for node in found:
+        found += node.get("children", ())
+    return [{"namespace": node["namespace"], "status": node["status"]} for node in found]
