@@ -73,7 +73,9 @@ def test_acting_in_another_organization_changes_nothing_in_this_one(bob: User, e
 
 
 @pytest.mark.parametrize(
-    "over", [{"revoked_at": timezone.now()}, {"expires_at": timezone.now() - timedelta(seconds=1)}], ids=str
+    "over",
+    [{"revoked_at": timezone.now()}, {"expires_at": timezone.now() - timedelta(seconds=1)}],
+    ids=["revoked", "expired"],
 )
 def test_a_key_that_is_good_no_more_lets_nobody_in(bob: User, over: dict[str, object]) -> None:
     tenant, other = by_key(bob), by_key(bob)

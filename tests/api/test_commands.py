@@ -257,7 +257,6 @@ def test_both_spellings_may_be_given_if_they_say_the_same(client, thread):
         ({"assistant_id": "echo", "forkFrom": "a", "config": {"configurable": {"checkpoint_id": "b"}}}, "fork_from"),
         ({"assistant_id": "echo", "forkFrom": ""}, "fork_from"),
     ],
-    ids=str,
 )
 def test_what_is_wrong_with_a_run_is_named(client, thread, params, named):
     code, message = refused(client, thread, "run.start", **params)

@@ -15,8 +15,7 @@ from pytest_django import Settings
 from accounts.models import Organization, User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import Outcome, Write, deliveries
-from runs.lifecycle.append import ROLLED_BACK
+from runs.lifecycle import ROLLED_BACK, Outcome, Write, deliveries
 from runs.lifecycle.deliveries import BACK_OFF, Room, Sending, claim_deliveries
 from runs.models import Delivery, DeliveryStatus, Run, Thread, WebhookEndpoint
 from runs.shapes import run_fields
