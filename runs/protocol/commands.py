@@ -9,7 +9,7 @@ from runs.protocol.requests.base import Body, Json
 from runs.protocol.requests.events import MAX_SEQ
 
 _MAX_PROBLEMS = 10
-_MAX_TEXT = 200
+_MAX_TEXT = 100
 
 
 class ErrorCode(StrEnum):

@@ -6,6 +6,7 @@ import orjson
 
 from accounts.tenancy import Tenant
 from runs.exceptions import NotFound
+from runs.identifiers import is_thread_id
 from runs.log import read_run_after
 from runs.models import Run
 from runs.protocol.commands import Done
@@ -38,7 +39,9 @@ def get_tree(tenant: Tenant, thread_id: str, params: GetTree, once: Once | None)
 
 
 def _current_run(tenant: Tenant, thread_id: str) -> Run:
-    """The one that is executed, else the next one, else the last."""
+    """The one that is executed, else the next one, else the last. Raises NotFound."""
+    if not is_thread_id(thread_id):
+        raise NotFound(RUN_NOT_FOUND)
     runs = Run.objects.for_tenant(tenant).filter(thread_id=thread_id)
     found = (
         runs.filter(status=RunStatus.RUNNING).first()

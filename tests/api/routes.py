@@ -30,6 +30,11 @@ class Route(NamedTuple):
     hidden: int = 404
 
     @property
+    def is_command(self) -> bool:
+        """Whether it says what is wrong in the words of the Agent Streaming Protocol."""
+        return self.path.endswith("/commands")
+
+    @property
     def names_ids(self) -> bool:
         """Whether somebody else's rows could be reached by the ids in it."""
         return "_id}" in f"{self.path}{self.body}"

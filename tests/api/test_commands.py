@@ -21,6 +21,7 @@ from runs.services.commands import perform
 from runs.states import CancelAction, RunStatus, ThreadStatus
 from tests.api.engine import STATE, FakeEngine, installed
 from tests.api.rows import fingerprint
+from tests.api.test_bad_addresses import ODD_IDS
 from tests.api.test_fuzz import bodies, within_one_test
 from tests.factories import api_client, make_run, make_thread, tenant_of
 
@@ -261,6 +262,12 @@ def test_both_spellings_may_be_given_if_they_say_the_same(client, thread):
 def test_what_is_wrong_with_a_run_is_named(client, thread, params, named):
     code, message = refused(client, thread, "run.start", **params)
     assert code == "invalid_argument" and named in message
+
+
+def test_many_and_long_unknown_params_make_no_long_answer(client, thread):
+    params = {f"{'k' * 300}{number}": 1 for number in range(2000)}
+    code, message = refused(client, thread, "run.start", **params)
+    assert code == "invalid_argument" and len(message) < 3000
 
 
 def test_no_traces_are_sent_elsewhere(client, thread):
@@ -789,6 +796,15 @@ def test_somebody_elses_thread_is_as_one_that_there_is_not(client, charlie, bob,
             answers.add(refused(client, str(new_id()), method, **EACH[method]))
         assert len(answers) == 1
         assert answers <= {("invalid_argument", "Thread not found."), ("no_such_run", "Run not found.")}
+    assert engine.questions == []
+
+
+@pytest.mark.parametrize("method", sorted(EACH.keys() - {"run.start"}))
+def test_an_id_that_is_none_is_not_found(client, alice, engine, method):
+    # With a slash it is another address.
+    for odd in [odd for odd in ODD_IDS if "%2f" not in odd]:
+        code, message = refused(client, odd, method, **EACH[method])
+        assert (code, message) in [("invalid_argument", "Thread not found."), ("no_such_run", "Run not found.")]
     assert engine.questions == []
 
 

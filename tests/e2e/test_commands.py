@@ -37,6 +37,12 @@ async def ended(client: LangGraphClient, thread_id: str, started: Any) -> Any:
     return values
 
 
+async def statuses(send: Send) -> list[tuple[list[str], str, str]]:
+    """Of the graphs of the last run: namespace, name, status."""
+    root = (await send("agent.getTree"))["tree"]
+    return [(node["namespace"], node["graph_name"], node["status"]) for node in [root, *root["children"]]]
+
+
 @pytest.mark.parametrize("by", ["run.start", "input.respond"])
 async def test_a_thread_is_started_answered_and_goes_on(
     client: LangGraphClient, send: Send, thread_id: str, by: str
@@ -62,9 +68,11 @@ async def test_a_subgraph_is_looked_into_and_answered(client: LangGraphClient, s
     assert listed["checkpoints"][0]["id"] == found["checkpoint"]["id"]
     assert listed["checkpoints"][0]["node_name"] == "first"
     [interrupt] = state["tasks"][0]["interrupts"]
+    assert await statuses(send) == [([], "nested", "interrupted"), (namespace, "child", "interrupted")]
     responses = [{"namespace": namespace, "interrupt_id": interrupt["id"], "response": "me"}]
     values = await ended(client, thread_id, await send("input.respond", responses=responses))
     assert values["said"] == ["first", "me", "last"]
+    assert await statuses(send) == [([], "nested", "completed"), (namespace, "child", "completed")]
 
 
 async def test_a_namespace_that_no_graph_has_is_none(client: LangGraphClient, send: Send, thread_id: str) -> None:
