@@ -157,16 +157,15 @@ each_stream = pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.usefixtures("brisk")
 @each_stream
 @pytest.mark.parametrize("lose", [lose_membership, lose_thread])
-async def test_a_stream_ends_cleanly_when_its_reader_may_not_read_on(
-    run: Run, bob: User, stream: str, lose: Callable[[User], None]
+async def test_a_stream_ends_cleanly_as_soon_as_its_reader_may_not_read_on(
+    run: Run, bob: User, settings: LazySettings, stream: str, lose: Callable[[User], None]
 ) -> None:
+    settings.STREAM_HEARTBEAT = NEVER
     tenant, thread = await in_database(tenant_of, bob), await in_database(Thread.objects.get)
-    response = STREAMS[stream](tenant, thread)
-    reading = asyncio.create_task(read_all(response))
-    await asyncio.sleep(0.1)
+    reading = asyncio.create_task(read_all(STREAMS[stream](tenant, thread)))
+    await asyncio.sleep(0.2)
     assert not reading.done()
     await in_database(lose, bob)
-    await emit(run, {"a": "late"})
     await reading
 
 

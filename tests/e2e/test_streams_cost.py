@@ -80,6 +80,32 @@ async def test_two_hundred_silent_streams_hold_no_thread_and_no_database_file(
     await eventually(all_cancelled)
 
 
+@pytest.mark.parametrize("there", [True, False])
+async def test_two_hundred_silent_subscriptions_hold_no_thread_and_no_database_file(
+    server: Server, key: str, client: LangGraphClient, there: bool
+) -> None:
+    thread_ids = [(await client.threads.create())["thread_id"] if there else str(uuid4()) for _ in range(20)]
+
+    def subscribe(number: int) -> Reply:
+        path = f"/threads/{thread_ids[number % len(thread_ids)]}/stream/events"
+        return request(server.url, key, "POST", path, {"channels": ["values"]})
+
+    async with AsyncExitStack() as stack:
+
+        async def open_streams(count: int) -> None:
+            replies = [await stack.enter_async_context(subscribe(number)) for number in range(count)]
+            await asyncio.gather(*(reply.read_to(b": heartbeat") for reply in replies))
+
+        await open_streams(SOME * 2)
+        before = server.threads(), database_files(server), sockets(server)
+        await open_streams(STREAMS - SOME * 2)
+        after = server.threads(), database_files(server), sockets(server)
+    # The client's own connection may come and go.
+    assert abs(after[2] - before[2] - (STREAMS - SOME * 2)) <= 1
+    assert after[0] - before[0] <= SOME
+    assert after[1] - before[1] <= SOME * 4
+
+
 @pytest.mark.parametrize("way", ["stream", "wait"])
 async def test_a_run_whose_only_reader_leaves_is_cancelled(
     server: Server, key: str, client: LangGraphClient, way: str

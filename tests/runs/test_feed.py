@@ -568,13 +568,14 @@ async def test_another_thread_of_the_same_id_is_never_shown(
     assert [event for event in reader.events if event.method == "values"] == []
 
 
-async def test_one_that_joins_does_not_get_into_another_thread_of_the_same_id(
-    run: Run, alice: User, tenant: Tenant
+@pytest.mark.parametrize("lose", [delete_thread, replace_thread])
+async def test_who_joins_a_feed_whose_thread_is_gone_waits_for_no_other(
+    run: Run, alice: User, tenant: Tenant, lose: Callable[[User], None]
 ) -> None:
     feed = feed_of(tenant, run.thread_id)
     ending = asyncio.create_task(ended(feed))
     await until(lambda: feed._streams)
-    await in_database(replace_thread, alice)
+    await in_database(lose, alice)
     feed.join("two", ALL)
     lost = await ending
     assert isinstance(lost, AccessLost) and lost.status == 404

@@ -158,10 +158,13 @@ def test_it_begins_with_the_first_run_of_a_queue(tenant: Tenant, thread: Thread,
 
 def test_a_queue_is_followed_however_long(tenant: Tenant, thread: Thread) -> None:
     ran(tenant, thread)
-    queue = [make_run(tenant, thread, **DONE) for _ in range(2 * subscriptions._CHAIN + 3)]
-    for run in queue:
+    first = run = make_run(tenant, thread, **DONE)
+    for _ in range(2 * subscriptions._CHAIN + 3):
         say(run)
-    assert begin(tenant, thread).after == 2
+        following = make_run(tenant, thread, **DONE)
+        say(run)
+        run = following
+    assert begin(tenant, thread).after == first.after_seq == 2
 
 
 def test_a_run_that_had_ended_when_the_next_one_was_made_is_not_shown(tenant: Tenant, thread: Thread) -> None:
