@@ -66,7 +66,6 @@ ALL = [
     "thinking",
     "direct",
     "recovering",
-    "leaving",
 ]
 
 
