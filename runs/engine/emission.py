@@ -61,6 +61,8 @@ class Emission:
         if source in self.modes:
             if source in ("debug", "checkpoints"):
                 emitted = _shown(emitted, self._hidden)
+            elif source == "tasks":
+                emitted = self._public_task(emitted)
             self._append(source, encode(emitted), namespace)
 
     def take_event(self, event: Mapping[str, Any]) -> None:
@@ -91,6 +93,12 @@ class Emission:
                 self._append("messages/metadata", about, namespace)
             kind = "partial" if isinstance(message, BaseMessageChunk) else "complete"
             self._append(f"messages/{kind}", b"[%b]" % data, namespace)
+
+    def _public_task(self, task: dict[str, Any]) -> dict[str, Any]:
+        metadata = task.get("metadata")
+        if not metadata or not self._hidden:
+            return task
+        return {**task, "metadata": {key: item for key, item in metadata.items() if key not in self._hidden}}
 
     def _encoded(self, metadata: dict[str, Any]) -> bytes:
         # All pieces of a message come with one and the same dictionary.

@@ -103,9 +103,7 @@ class ProtocolEmission(Emission):
         if "result" in task:
             self._tell("block", self._speech.end_task(task["id"]))
         self._tell("lifecycle", self._subgraphs.see(namespace, task))
-        if self._hidden and (metadata := task.get("metadata")):
-            task = {**task, "metadata": {key: item for key, item in metadata.items() if key not in self._hidden}}
-        self._append("tasks", encode(task), namespace)
+        self._append("tasks", encode(self._public_task(task)), namespace)
 
     def _tell(self, method: str, told: Told) -> None:
         for namespace, data in told:

@@ -152,6 +152,25 @@ async def _recover(state: MessagesState, config: RunnableConfig) -> dict[str, An
 recovering = _graph(("recover", _recover)).compile()
 
 
+async def _break(state: MessagesState) -> dict[str, Any]:
+    failing = PlayedModel(turns=[[*says("half a "), ConnectionError("the model is gone")]])
+    return {"messages": [await failing.ainvoke(state["messages"])]}
+
+
+# Fails with its model.
+breaking = _graph(("break", _break)).compile()
+
+
+async def _leave(state: MessagesState) -> dict[str, Any]:
+    async for _ in PlayedModel(turns=[says("enough", "and", "more")]).astream(state["messages"]):
+        break
+    return {}
+
+
+# A node that does not hear its model out.
+leaving = _graph(("leave", _leave), ("speak", _speaks("all ", "of ", "it"))).compile()
+
+
 async def _write(state: MessagesState) -> dict[str, Any]:
     write = get_stream_writer()
     write({"done": 1})
@@ -189,6 +208,9 @@ class CountWords(StreamTransformer):
 extended = _graph(("speak", _speaks("one ", "two ", "three")), ("child", _leaf.compile())).compile(
     transformers=[CountWords]
 )
+# As well, and asks from its subgraph.
+extended_asking = _graph(("child", _asking_leaf.compile())).compile(transformers=[CountWords])
+# As well, an agent.
 extended_agent = create_agent(
     PlayedModel(turns=[[*_thought[:4], *_tool_turns[0]], says("It ", "is ", "sunny.")]),
     _tools,

@@ -122,6 +122,13 @@ def test_the_configuration_of_the_server_stays_inside(notebook: Notebook, source
     ]
 
 
+def test_the_configuration_of_the_caller_is_not_told_with_tasks(notebook: Notebook) -> None:
+    journal: Any = notebook
+    task = {"id": "1", "metadata": {"thread_id": "t", "token": "secret"}}
+    Emission(journal, ["tasks"], ["thread_id", "token"]).take((), "tasks", task)
+    assert noted(notebook) == [("tasks", {"id": "1", "metadata": {"thread_id": "t"}})]
+
+
 def test_events_are_recorded_as_they_come(notebook: Notebook) -> None:
     emission(notebook, "events").take_event({"event": "on_chain_start", "metadata": {"__pregel_x": 1, "a": 1}})
     assert noted(notebook) == [("events", {"event": "on_chain_start", "metadata": {"a": 1}})]

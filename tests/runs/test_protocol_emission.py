@@ -56,7 +56,17 @@ def run(registry: Registry, saver: FencedSaver) -> Runs:
     return Runs(registry, saver)
 
 
-ALL = ["deep", "asking_deep", "tooled", "tool_fails", "delegating", "parallel", "thinking", "direct", "recovering"]
+ALL = [
+    "deep",
+    "asking_deep",
+    "tooled",
+    "tool_fails",
+    "delegating",
+    "parallel",
+    "thinking",
+    "direct",
+    "recovering",
+]
 
 
 @pytest.mark.parametrize("graph_id", [*ALL, "named", "extended", "extended_agent", "echo", "custom"])
@@ -150,6 +160,20 @@ async def test_a_message_whose_model_fails_ends_in_an_error(run: Runs) -> None:
     assert [end["event"] for end in ends] == ["message-start", "error", "message-start", "message-finish"]
     assert ends[1]["message"] == "the model is gone"
     assert Reader().take(records).messages[-1].text.get() == "a whole answer"
+
+
+async def test_a_message_with_which_the_run_fails_ends_in_an_error(run: Runs) -> None:
+    records = await run("breaking")
+    ends = [data for _, data in of(records, "block") if data["event"] in ("error", "message-finish")]
+    assert ends == [{"event": "error", "message": "the model is gone"}]
+
+
+async def test_a_message_that_is_not_heard_out_ends_with_its_task(run: Runs) -> None:
+    records = told(await run("leaving"))
+    first = next(index for index, (_, _, data) in enumerate(records) if data.get("event") == "message-finish")
+    (result, *_) = [index for index, (method, _, data) in enumerate(records) if method == "tasks" and "result" in data]
+    assert first < result
+    assert [message.text.get() for message in Reader().take(run.journal.records).messages] == ["enough", "all of it"]
 
 
 async def test_tools_are_told_from_their_start_to_their_end(run: Runs) -> None:
@@ -255,6 +279,14 @@ async def test_a_graph_with_transformers_tells_thoughts_and_calls_like_any_other
     deltas = {data["delta"]["type"] for _, data in of(records, "block") if "delta" in data}
     assert deltas == {"text-delta", "reasoning-delta", "block-delta"}
     assert {data["event"] for _, data in of(records, "tool")} >= {"tool-started", "tool-finished", "tool-error"}
+
+
+async def test_a_graph_with_transformers_asks_like_any_other(run: Runs) -> None:
+    records = await run("extended_asking")
+    assert [where for where, _ in of(records, "input.requested")] == [("child",)]
+    (*_, (_, values)) = of(records, "values")
+    assert [interrupt["value"] for interrupt in values["__interrupt__"]] == [{"question": "How deep?"}]
+    assert run.journal.outcome is not None and run.journal.outcome.waits_for_input
 
 
 async def test_a_graph_with_transformers_can_be_stopped(run: Runs) -> None:
