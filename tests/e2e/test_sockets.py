@@ -285,8 +285,9 @@ def _raw(server: Server, key: str, thread_id: str) -> plain_socket.socket:
 
 
 def _masked(payload: bytes) -> bytes:
-    """A text frame of less than 64 KB, masked with zeros."""
-    return b"\x81\xfe" + len(payload).to_bytes(2) + bytes(4) + payload
+    """A text frame of less than 126 bytes, masked with zeros."""
+    assert len(payload) < 126
+    return b"\x81" + bytes([0x80 + len(payload)]) + bytes(4) + payload
 
 
 @pytest.mark.parametrize(
