@@ -258,7 +258,7 @@ async def test_a_client_that_takes_nothing_holds_up_nobody(make_server: MakeServ
         subscribe = {"id": 1, "method": "subscription.subscribe", "params": {"channels": ["values"], "since": 0}}
         stuck.sendall(_masked(json.dumps(subscribe).encode()))
         await quick.subscribe(["lifecycle"])
-        for _ in range(6):
+        for _ in range(4):
             await quick.run(text="x" * 2_000_000)
             await quick.until_end()
         server.signal(signal.SIGTERM)
@@ -285,8 +285,9 @@ def _raw(server: Server, key: str, thread_id: str) -> plain_socket.socket:
 
 
 def _masked(payload: bytes) -> bytes:
-    """A text frame of less than 64 KB, masked with zeros."""
-    return b"\x81\xfe" + len(payload).to_bytes(2) + bytes(4) + payload
+    """A text frame of less than 126 bytes, masked with zeros."""
+    assert len(payload) < 126
+    return b"\x81" + bytes([0x80 + len(payload)]) + bytes(4) + payload
 
 
 @pytest.mark.parametrize(
@@ -309,7 +310,8 @@ async def test_frames_that_break_the_rules_end_their_socket_alone(server: Server
     broken.settimeout(30)
     broken.sendall(frames)
     ended = await asyncio.to_thread(_rest, broken)
-    assert b"\x88" in ended
+    # A close that is none is not answered.
+    assert b"\x88" in ended or frames.startswith(b"\x88")
     async with open_socket(server, key) as socket:
         assert (await socket.command("nothing.known"))["error"] == "unknown_command"
 
