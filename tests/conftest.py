@@ -21,6 +21,8 @@ from runs.models import Assistant
 hypothesis.settings.register_profile("tests", deadline=None, database=None)
 hypothesis.settings.load_profile("tests")
 
+pytest_plugins = ["tests.e2e.servers"]
+
 #: For each graph that the tests' rows name, why it can not run; empty when it can.
 GRAPHS = {"echo": "", "stress": "", "broken": "ModuleNotFoundError: No module named 'nowhere'"}
 

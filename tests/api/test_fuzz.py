@@ -26,7 +26,7 @@ from tests.api.rows import Rows, ids_of, make_rows
 from tests.factories import api_key_of
 
 within_one_test = settings(
-    max_examples=40,
+    max_examples=20,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -157,7 +157,7 @@ def test_answers_are_as_the_description_says(alice: Any, rows: Rows, operation: 
     known = ids_of(rows)
     words = {part for route in ROUTES for part in route.path.split("/")}
 
-    @settings(within_one_test, max_examples=15)
+    @settings(within_one_test, max_examples=8)
     @given(case=operation.as_strategy(), real=st.booleans())
     def answers(case: Any, real: bool) -> None:
         if real:

@@ -317,9 +317,7 @@ def many(tenant, thread, run):
     return run
 
 
-@pytest.mark.parametrize("cursor", [Cursor(50), Cursor(50, before=200), Cursor(50, after=100)])
-@pytest.mark.parametrize("with_helpers", [True, False])
-def test_pages_are_read_by_an_index_and_not_sorted(monkeypatch, tenant, many, cursor, with_helpers):
+def test_pages_are_read_by_an_index_and_not_sorted(monkeypatch, tenant, many):
     plans = []
     fetch = QuerySet._fetch_all
 
@@ -329,9 +327,12 @@ def test_pages_are_read_by_an_index_and_not_sorted(monkeypatch, tenant, many, cu
         fetch(self)
 
     monkeypatch.setattr(QuerySet, "_fetch_all", explained)
-    messages.thread_messages(tenant, many.thread_id, cursor, with_helpers=with_helpers)
-    messages.run_messages(tenant, None, str(many.pk), cursor)
-    assert len(plans) == 2
+    cursors = [Cursor(50), Cursor(50, before=200), Cursor(50, after=100)]
+    for cursor in cursors:
+        for with_helpers in (True, False):
+            messages.thread_messages(tenant, many.thread_id, cursor, with_helpers=with_helpers)
+        messages.run_messages(tenant, None, str(many.pk), cursor)
+    assert len(plans) == 3 * len(cursors)
     for found in plans:
         assert "Seq Scan" not in found and "SCAN runs_message" not in found, found
         assert "Sort" not in found and "TEMP B-TREE" not in found, found

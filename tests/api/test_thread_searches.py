@@ -218,25 +218,19 @@ def plan_of(sql):
         return "\n".join(str(row[-1]) for row in cursor.fetchall())
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+def test_a_page_is_read_by_index_without_sorting_or_scanning_all(client, many):
+    for query in (
         {},
         {"sort_by": "updated_at", "sort_order": "asc"},
         {"offset": 50},
         {"status": "idle"},
         {"select": ["thread_id"]},
-    ],
-    ids=str,
-)
-def test_a_page_is_read_by_index_without_sorting_or_scanning_all(client, many, query):
-    for sql in queries_of(client, limit=20, **query):
-        plan = plan_of(sql)
-        assert "Seq Scan" not in plan and "SCAN runs_thread" not in plan, plan
-        assert "Sort" not in plan and "TEMP B-TREE" not in plan, plan
-
-
-def test_a_page_of_the_newest_of_ones_own_is_read_by_index(client, many):
+    ):
+        for sql in queries_of(client, limit=20, **query):
+            plan = plan_of(sql)
+            assert "Seq Scan" not in plan and "SCAN runs_thread" not in plan, (query, plan)
+            assert "Sort" not in plan and "TEMP B-TREE" not in plan, (query, plan)
+    # A page of the newest of one's own.
     own = queries_of(client, limit=20, sort_by="created_at")[1]
     plan = plan_of(own)
     assert "thread_newest" in plan and "Sort" not in plan and "TEMP B-TREE" not in plan, plan

@@ -9,11 +9,10 @@ from rest_framework.test import APIClient
 from accounts.models import User
 from runs.models import Assistant
 from tests.api.conftest import engine
-from tests.e2e.conftest import key, ledger, prepared, pytest_runtest_makereport, server
 from tests.e2e.server import Server
 from tests.factories import api_client
 
-__all__ = ["api", "engine", "http", "key", "ledger", "prepared", "pytest_runtest_makereport", "server"]
+__all__ = ["api", "engine", "http"]
 
 
 @pytest.fixture

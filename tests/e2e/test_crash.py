@@ -10,9 +10,9 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from tests.e2e.conftest import MakeServer
 from tests.e2e.ledger import Ledger
 from tests.e2e.server import Server, is_alive
+from tests.e2e.servers import MakeServer
 from tests.e2e.waiting import eventually, until
 from tests.e2e.wire import events_of, ids_of, names_of, request, whole_frames
 

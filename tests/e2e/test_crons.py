@@ -6,7 +6,7 @@ from typing import Any
 from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
-from tests.e2e.conftest import MakeServer
+from tests.e2e.servers import MakeServer
 from tests.e2e.waiting import eventually
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}

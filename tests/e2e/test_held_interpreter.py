@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_client
 
-from tests.e2e.conftest import MakeServer
 from tests.e2e.server import Server
+from tests.e2e.servers import MakeServer
 
 GRAPHS = Path(__file__).parent / "graphs" / "langgraph.json"
 

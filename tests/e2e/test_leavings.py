@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +11,16 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import InternalServerError
 
-from tests.e2e.conftest import MakeServer
 from tests.e2e.server import Server
+from tests.e2e.servers import MakeServer
 
 GRAPHS = Path(__file__).parent / "graphs" / "langgraph.json"
 
 
-@pytest.fixture
-def leaving(make_server: MakeServer) -> Iterator[Server]:
-    yield make_server(LANGGRAPH_CONFIG=str(GRAPHS), RUN_TIMEOUT="600").start()
+@pytest.fixture(scope="module")
+def leaving(make_module_server: MakeServer) -> Server:
+    """One for all of them: whatever a test leaves in it, the next one finds it working."""
+    return make_module_server(LANGGRAPH_CONFIG=str(GRAPHS), RUN_TIMEOUT="600").start()
 
 
 async def answer_of(client: LangGraphClient, graph: str) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import BRISK
 from tests.e2e.server import Server
+from tests.e2e.servers import BRISK, MakeServer
 from tests.services import Postgres, Redis
 
 #: As in `tests/graphs/poison.py`.
@@ -26,29 +26,34 @@ _PASSING = re.compile(
 
 
 @pytest.fixture(scope="module")
-def clients(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[httpx.Client]]:
+def clients(
+    make_module_server: MakeServer, key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[list[httpx.Client]]:
     """Of a server on SQLite, and of one on PostgreSQL."""
-    folder = tmp_path_factory.mktemp("poison")
     postgres, redis = Postgres(), Redis()
-    servers = [
-        Server(folder / "sqlite", **BRISK),
-        Server(folder / "postgres", **BRISK, DATABASE_URL=postgres.url, REDIS_URL=redis.url),
-    ]
+    folder = tmp_path_factory.mktemp("poison")
+    other = Server(folder / "postgres", **BRISK, DATABASE_URL=postgres.url, REDIS_URL=redis.url)
     try:
-        made = []
-        for server in servers:
-            server.run_command("migrate", "--verbosity", "0")
-            key = server.key("alice@acme.test", "acme")
-            server.start()
-            made.append(httpx.Client(base_url=server.url, headers={"x-api-key": key}, timeout=60))
+        # It migrates its database by itself.
+        servers = {make_module_server().start(): key, other.start(): other.key("alice@acme.test", "acme")}
+        made = [
+            httpx.Client(base_url=server.url, headers={"x-api-key": key}, timeout=60) for server, key in servers.items()
+        ]
         yield made
         for client in made:
             client.close()
     finally:
-        for server in servers:
-            server.kill()
+        other.kill()
         redis.stop()
         postgres.close()
+
+
+def is_told_whole(kind: str, where: str) -> bool:
+    """Whether the story of this value in this place goes on with all that can be done to a thread.
+
+    Each value does so in some places, and in each place some do.
+    """
+    return (VALUES.index(kind) + PLACES.index(where)) % 3 == 0
 
 
 class Story:
@@ -89,13 +94,15 @@ def lives_through(client: httpx.Client, kind: str, where: str) -> list[str]:
     extract = {"odd": "values.odd", "said": "values.messages[-1]", "asked": "interrupts", "why": "error.message"}
     story.ask("POST", "/threads/search", {"ids": [thread_id], "values": {"where": where}, "extract": extract})
     story.ask("POST", "/store/items/search", {"namespace_prefix": ["poison"]})
-    copied = story.ask("POST", f"{path}/copy", tell=False)["thread_id"]
-    story.ask("GET", f"/threads/{copied}/state")
-    story.ask("POST", f"/threads/{copied}/runs/wait", run | {"input": {"kind": None}})
-    story.ask("DELETE", f"/threads/{copied}", tell=False)
-    story.ask("POST", "/threads/prune", {"thread_ids": [thread_id], "strategy": "keep_latest"})
+    if is_told_whole(kind, where):
+        copied = story.ask("POST", f"{path}/copy", tell=False)["thread_id"]
+        story.ask("GET", f"/threads/{copied}/state")
+        story.ask("POST", f"/threads/{copied}/runs/wait", run | {"input": {"kind": None}})
+        story.ask("DELETE", f"/threads/{copied}", tell=False)
+        story.ask("POST", "/threads/prune", {"thread_ids": [thread_id], "strategy": "keep_latest"})
     story.ask("POST", f"{path}/state", {"values": {"count": 5}, "as_node": "emit"})
-    story.ask("POST", f"{path}/runs", run | {"input": odd}, tell=False)
+    if is_told_whole(kind, where):
+        story.ask("POST", f"{path}/runs", run | {"input": odd}, tell=False)
     story.ask(
         "POST", f"{path}/runs/wait", run | {"input": {"kind": None}, "multitask_strategy": "rollback"}, tell=False
     )

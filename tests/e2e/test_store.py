@@ -8,8 +8,8 @@ import pytest
 from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.client import LangGraphClient
 
-from tests.e2e.conftest import MakeServer
 from tests.e2e.server import GRAPHS, Server
+from tests.e2e.servers import MakeServer
 from tests.e2e.waiting import eventually
 
 PLACE = ["notes", "said"]

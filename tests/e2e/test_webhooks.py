@@ -10,8 +10,8 @@ from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import UnprocessableEntityError
 from standardwebhooks import Webhook
 
-from tests.e2e.conftest import MakeServer
 from tests.e2e.server import Server
+from tests.e2e.servers import MakeServer
 from tests.receiver import Receiver, hang, receiving, status
 
 HELLO = {"messages": [{"role": "user", "content": "hello"}]}

@@ -116,14 +116,26 @@ def streams_end_with_their_run(evidence: Evidence) -> Found:
             yield f"the stream of run {run_id} has the ids {ids}"
 
 
+def watchers_miss_nothing(evidence: Evidence) -> Found:
+    """What a client of the protocol collected of a thread over all its connections is what the thread tells."""
+    for reading in evidence.watches:
+        whole = evidence.rewatched.get(reading.thread_id)
+        if whole is None:
+            continue
+        expected = whole if reading.ended else whole[: len(reading.frames)]
+        if reading.frames != expected:
+            difference = _difference(reading.frames, expected)
+            yield f"{reading.client} of thread {reading.thread_id} in {reading.connections} connections: {difference}"
+
+
 def breaks_look_like_breaks(evidence: Evidence) -> Found:
     """A stream that is over by its own account has an `end`; clients would take it for complete."""
-    for reading in evidence.readings:
+    for reading in [*evidence.readings, *evidence.watches]:
         if reading.false_ends:
             yield f"{reading.client} of run {reading.run_id}: {reading.false_ends} streams ended without an `end`"
 
 
 def readers_do_not_fail(evidence: Evidence) -> Found:
-    for reading in evidence.readings:
+    for reading in [*evidence.readings, *evidence.watches]:
         if reading.failed:
             yield f"{reading.client} of run {reading.run_id} gave up: {reading.failed}"

@@ -134,6 +134,8 @@ class Dump:
 class Evidence:
     ops: list[Op] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    #: What clients of the Agent Streaming Protocol collected, each event by its `event_id` and once.
+    watches: list[Reading] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     #: What the receiver of webhooks got, in order.
@@ -144,6 +146,8 @@ class Evidence:
     dump: Dump = field(default_factory=Dump)
     #: Each run's stream, read from its beginning when all was over.
     rereads: dict[str, list[Frame]] = field(default_factory=dict)
+    #: The events of each thread that was watched, read from the first on when all was over.
+    rewatched: dict[str, list[Frame]] = field(default_factory=dict)
     #: Processes of the system that were alive after its end, as a person would want to see them.
     leftovers: list[str] = field(default_factory=list)
     #: Processes that did not end as asked: what they are, and their exit codes.

@@ -109,6 +109,7 @@ class History:
     def __init__(self, path: Path) -> None:
         self.ops: list[Op] = []
         self.readings: list[Reading] = []
+        self.watches: list[Reading] = []
         self.faults: list[Fault] = []
         self.samples: list[Sample] = []
         self.news: list[News] = []

@@ -32,6 +32,11 @@ def report(outcome: Outcome) -> str:
         "webhooks     " + _counts(Counter(news.answer for news in evidence.news)),
         f"recovery     {_spread(seconds)}",
     ]
+    if evidence.watches:
+        lines.append(
+            f"watchers     {len(evidence.watches)}, {sum(len(watch.frames) for watch in evidence.watches)} events "
+            f"over {sum(watch.connections for watch in evidence.watches)} connections"
+        )
     if evidence.connections:
         lines.append(f"connections  at most {evidence.connections} to PostgreSQL")
     lines.append("violations   " + _counts(Counter(violation.check for violation in outcome.violations)))

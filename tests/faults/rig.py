@@ -21,6 +21,7 @@ from tests.faults.hook import ANSWERS, Hook
 from tests.faults.load import Common
 from tests.faults.nemesis import Nemesis
 from tests.faults.shapes import Cluster, OneMachine, System, webhook_secret
+from tests.faults.watchers import watch_again
 from tests.receiver import receiving
 
 SHAPES = ("one-machine", "cluster")
@@ -79,6 +80,7 @@ async def run(trial: Trial, work: Work | None = None) -> Outcome:
     evidence = Evidence(
         ops=history.ops,
         readings=history.readings,
+        watches=history.watches,
         faults=history.faults,
         samples=history.samples,
         news=history.news,
@@ -115,6 +117,7 @@ async def _observe(system: System, history: History, common: Common, evidence: E
         async with asyncio.timeout(2 * _PATIENCE):
             runs = await _rest(observer, history, threads)
             evidence.rereads = await _read_all(observer, runs)
+            evidence.rewatched = await watch_again(system.url, system.key, history.watches)
             await _told(common.hook, runs)
     except TimeoutError as exc:
         evidence.restless = str(exc) or "the runs do not end, or are not answered for"

@@ -5,8 +5,10 @@ import contextlib
 import signal
 import time
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import orjson
 from langgraph_sdk import get_client
@@ -18,6 +20,7 @@ from tests.faults.history import Frame, History, Reading
 from tests.faults.load import Common
 from tests.faults.rig import Work
 from tests.faults.shapes import Cluster, System
+from tests.faults.watchers import TRANSPORTS, Watcher
 
 _PAUSE = 0.1
 #: Seconds by which the engines of a frozen worker wake up before the rest of it.
@@ -30,14 +33,18 @@ _PATIENCE = 240.0
 class Rolling:
     """Clients with the official SDK stream long runs, while all processes are restarted one by one.
 
-    None of them may fail; what each has collected is what the run's stream holds.
+    Others watch runs of their own by the Agent Streaming Protocol, half of them on each of its transports. None may
+    fail; what each has collected is what the run's stream holds.
     """
 
     clients: int = 200
+    watchers: int = 100
     steps: int = 20
     delay: float = 2.0
 
     async def __call__(self, system: System, history: History, common: Common, evidence: Evidence) -> None:
+        ledger = Ledger(common.ledger)
+        before = _latest(ledger).keys()
         plan = {"steps": self.steps, "delay": self.delay, "ledger": str(common.ledger)}
         with warnings.catch_warnings():
             # The SDK says that it reconnects.
@@ -46,7 +53,11 @@ class Rolling:
                 asyncio.create_task(_stream_with_sdk(system, history, common, number, plan))
                 for number in range(self.clients)
             ]
-            await _until(lambda: len(Ledger(common.ledger).lines()) >= self.clients)
+            streaming += [
+                asyncio.create_task(watcher.watch())
+                for watcher in await _start_watchers(system, history, common, self.watchers, plan)
+            ]
+            await _until(lambda: len(_latest(ledger).keys() - before) >= self.clients + self.watchers)
             for server in system.processes():
                 fault = history.broken("restart", " ".join(server.words))
                 evidence.bad_exits += await shapes.stop([server])
@@ -79,6 +90,21 @@ async def _stream_with_sdk(system: System, history: History, common: Common, num
         reading.failed = repr(exc)
     if not (reading.ended or reading.failed):
         reading.failed = "the SDK took the stream for complete"
+
+
+async def _start_watchers(
+    system: System, history: History, common: Common, count: int, plan: dict[str, Any]
+) -> list[Watcher]:
+    """Clients of the protocol whose runs are started."""
+    watchers = []
+    for number in range(count):
+        transport = TRANSPORTS[number % 2]
+        reading = Reading(f"{transport} client {number}", str(uuid4()))
+        history.watches.append(reading)
+        watchers.append(Watcher(system.url, system.key, transport, reading))
+        await watchers[-1].start(plan, history)
+        common.known.append((reading.thread_id, reading.run_id))
+    return watchers
 
 
 def _frame(part: Any) -> Frame:
@@ -146,6 +172,17 @@ class Frozen:
                     sleep.push(nap.pop_all())
                     return
             await asyncio.sleep(_PAUSE / 7)
+
+
+@dataclass(frozen=True)
+class InTurn:
+    """Several works, one after the other, on one system."""
+
+    works: Sequence[Work]
+
+    async def __call__(self, system: System, history: History, common: Common, evidence: Evidence) -> None:
+        for work in self.works:
+            await work(system, history, common, evidence)
 
 
 def _latest(ledger: Ledger) -> dict[str, dict[str, Any]]:

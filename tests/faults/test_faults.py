@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.report import report
 from tests.faults.rig import SHAPES, Outcome, Trial, run
-from tests.faults.scenarios import Frozen, Rolling
+from tests.faults.scenarios import Frozen, InTurn, Rolling
 
 #: Generous: machines differ, and this is not about their speed.
 _RECOVERY_SECONDS = 120.0
@@ -25,7 +25,7 @@ async def test_nothing_is_lost_under_random_faults(shape: str) -> None:
     trial = Trial(
         shape=shape,
         seed=20261120,
-        seconds=12,
+        seconds=8,
         pauses=(0.5, 2.0),
         recovery_bound=_RECOVERY_SECONDS,
         answers=_QUICK_ANSWERS,
@@ -35,11 +35,9 @@ async def test_nothing_is_lost_under_random_faults(shape: str) -> None:
     assert outcome.evidence.faults and outcome.evidence.dump.runs and outcome.evidence.news
 
 
-async def test_a_worker_that_slept_beyond_its_leases_writes_nothing_more() -> None:
-    outcome = await run(Trial(shape="cluster", recovery_bound=_RECOVERY_SECONDS), Frozen(runs=4))
+async def test_a_worker_that_slept_writes_nothing_more_and_a_rolling_restart_breaks_no_stream() -> None:
+    """Beyond its leases it slept. One cluster has to go through both: to start one takes longest."""
+    works = InTurn([Frozen(runs=4), Rolling(clients=8, watchers=8, steps=12, delay=0.5)])
+    outcome = await run(Trial(shape="cluster", recovery_bound=_RECOVERY_SECONDS), works)
     judge(outcome)
-    assert max(run.attempt for run in outcome.evidence.dump.runs.values()) > 1
-
-
-async def test_a_rolling_restart_breaks_no_stream_of_the_sdk() -> None:
-    judge(await run(Trial(shape="cluster", recovery_bound=_RECOVERY_SECONDS), Rolling(clients=10, steps=12, delay=0.5)))
+    assert any(run.attempt > 1 for run in outcome.evidence.dump.runs.values() if run.thread_id.startswith("frozen"))

@@ -310,11 +310,12 @@ def test_a_thread_that_somebody_holds_keeps_no_other_cron_waiting(tenant: Tenant
 
 
 def test_looking_for_what_is_due_reads_an_index(tenant: Tenant) -> None:
+    assistant = Assistant.objects.get(graph_id="echo")
     Cron.objects.bulk_create(
         Cron(
             organization_id=tenant.organization_id,
             owner_id=tenant.user_id,
-            assistant=Assistant.objects.get(graph_id="echo"),
+            assistant=assistant,
             schedule="* * * * *",
             next_run_at=NOON + MINUTE * number if number % 2 else None,
             updated_at=NOON,

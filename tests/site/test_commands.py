@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from django.core.management import load_command_class
+from django.core.management.base import CommandError
 
 ROOT = Path(__file__).parents[2]
+CONCURRENCY_PROBLEM = "argument --concurrency: must be a whole number, at least 1"
 
 
 def say(data_dir: Path, *command: str, status: int = 1, **settings: str) -> str:
@@ -40,8 +43,13 @@ def test_what_needs_other_machines_needs_their_database(tmp_path: Path, command:
     assert not list(tmp_path.glob("*.sqlite3*"))
 
 
+def test_a_worker_that_would_run_nothing_is_refused(tmp_path: Path) -> None:
+    said = say(tmp_path, "worker", "--concurrency", "0", status=2)
+    assert said.splitlines()[-1] == f"manage.py worker: error: {CONCURRENCY_PROBLEM}"
+
+
 @pytest.mark.parametrize("concurrency", ["0", "-1", "1.5", "many", ""])
-def test_a_worker_that_would_run_nothing_is_refused(tmp_path: Path, concurrency: str) -> None:
-    said = say(tmp_path, "worker", "--concurrency", concurrency, status=2)
-    problem = "argument --concurrency: must be a whole number, at least 1"
-    assert said.splitlines()[-1] == f"manage.py worker: error: {problem}"
+def test_how_much_a_worker_does_at_once_is_a_number(concurrency: str) -> None:
+    parser = load_command_class("deerflow_site", "worker").create_parser("manage.py", "worker")
+    with pytest.raises(CommandError, match=CONCURRENCY_PROBLEM):
+        parser.parse_args(["--concurrency", concurrency])
