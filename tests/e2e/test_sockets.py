@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from langgraph_sdk.client import LangGraphClient
 from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.conftest import MakeServer
@@ -42,6 +43,15 @@ async def test_a_run_is_started_and_watched_by_one_socket(server: Server, key: s
         events = await socket.until_end()
     assert events[0]["params"]["data"]["event"] == "running" and is_end(events[-1])
     assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
+
+
+async def test_the_sdk_watches_by_a_socket(server: Server, key: str, client: LangGraphClient) -> None:
+    # It does not send the key of its client with the handshake.
+    told = {"x-api-key": key}
+    async with client.threads.stream(str(uuid4()), assistant_id="echo", transport="websocket", headers=told) as thread:
+        await thread.run.start(input={"messages": [{"role": "user", "content": "hi"}]})
+        output = await thread.output
+    assert output is not None and output["messages"][-1]["content"] == "echo: hi"
 
 
 async def test_whoever_comes_later_is_shown_the_same(server: Server, key: str) -> None:
