@@ -27,7 +27,8 @@ class Speech:
     """Takes what LangGraph's mode `messages` emits; answers with events, each with the namespace it belongs to.
 
     Every message is told from its start to its end. What tools answer is none of it: it is told as their output.
-    While several messages of a namespace are open, their events carry the `id` of their message.
+    Each event begins with its message's `node`, in the form that tells it from all others that are open in the same
+    namespace. While there are such, it also carries the `id` of its message.
     """
 
     def __init__(self, hidden: frozenset[str] = frozenset()) -> None:
@@ -148,7 +149,10 @@ class Speech:
         }
         known = {name: value for name, value in model.items() if value}
         blocks = MessageBlocks(message_id, {**public, **known, **(metadata or {})}, role)
-        one = _Message(message_id, namespace, about, blocks)
+        node = str(about.get("langgraph_node") or "")
+        if any((other.namespace, other.node) == (namespace, node) for other in self._open.values()):
+            node = f"{node}:{message_id}"
+        one = _Message(message_id, namespace, node, about, blocks)
         self._open[key] = one
         self._in[namespace] += 1
         return one
@@ -165,18 +169,21 @@ class Speech:
 
     def _tell(self, one: "_Message", events: list[Event]) -> Told:
         if self._in[one.namespace] > 1:
-            return [(one.namespace, {**event, "id": one.id}) for event in events]
-        return [(one.namespace, event) for event in events]
+            return [(one.namespace, {"node": one.node, **event, "id": one.id}) for event in events]
+        return [(one.namespace, {"node": one.node, **event}) for event in events]
 
 
 class _Message:
     """One that is open."""
 
-    __slots__ = ("about", "blocks", "id", "metadata", "namespace", "place", "slices", "usage")
+    __slots__ = ("about", "blocks", "id", "metadata", "namespace", "node", "place", "slices", "usage")
 
-    def __init__(self, message_id: str, namespace: Namespace, about: dict[str, Any], blocks: MessageBlocks) -> None:
+    def __init__(
+        self, message_id: str, namespace: Namespace, node: str, about: dict[str, Any], blocks: MessageBlocks
+    ) -> None:
         self.id = message_id
         self.namespace = namespace
+        self.node = node
         self.blocks = blocks
         self.about = about
         #: Names the task that it is streamed in.

@@ -165,7 +165,7 @@ async def test_a_message_whose_model_fails_ends_in_an_error(run: Runs) -> None:
 async def test_a_message_with_which_the_run_fails_ends_in_an_error(run: Runs) -> None:
     records = await run("breaking")
     ends = [data for _, data in of(records, "block") if data["event"] in ("error", "message-finish")]
-    assert ends == [{"event": "error", "message": "the model is gone"}]
+    assert ends == [{"node": "break", "event": "error", "message": "the model is gone"}]
 
 
 async def test_a_message_that_is_not_heard_out_ends_with_its_task(run: Runs) -> None:
