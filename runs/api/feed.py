@@ -195,9 +195,9 @@ def _part(event: Event) -> float:
     return int(part) if part else math.inf
 
 
-def _read(tenant: Tenant, thread_id: str, reader: Reader, after: int) -> list[Chunk]:
+def _read(tenant: Tenant, thread_id: str, reader: Reader, after: int, limit: int) -> list[Chunk]:
     """As `read_after`, of the thread that the reader reads."""
-    return read_visible_after(tenant, thread_id, reader.created_at, after) if reader.created_at else []
+    return read_visible_after(tenant, thread_id, reader.created_at, after, limit) if reader.created_at else []
 
 
 async def _replay(start: Start, stream: EventStream, follower: Follower) -> AsyncGenerator[list[Event]]:

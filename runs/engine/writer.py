@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 #: How many records of a run, and how many bytes, may wait before its graph has to.
 ROOM_RECORDS = 2000
 ROOM_BYTES = 8 * 1024 * 1024
+#: What one flush takes of a run, in bytes but for the last record: a reader of its chunk holds it whole.
+CHUNK_BYTES = 256 * 1024
 _RETRY_SECONDS = 0.5
 
 
@@ -97,8 +99,8 @@ class Journal:
     async def flush(self) -> bool:
         """Wait until all that was appended is committed; False when the claim was lost."""
         self._queue()
-        self._pen.hurry.set()
         while (self._records or self._queued or self._outcome) and not self.lost:
+            self._pen.hurry.set()
             self._flushed.clear()
             await self._flushed.wait()
         return not self.lost
@@ -110,11 +112,13 @@ class Journal:
 
     def take(self) -> Write:
         """What is to be written now. Called by the pen's thread."""
-        records = []
+        records: list[Record] = []
+        size = 0
         with self._counting:
-            outcome = self._outcome
-            while self._records:
+            while self._records and size < CHUNK_BYTES:
                 records.append(self._records.popleft())
+                size += records[-1].size
+            outcome = None if self._records else self._outcome
             tally = self._tally if self._counted or outcome else None
             self._counted = False
         return Write(self.run_id, self.claim, self.thread_id, records, outcome, tally)

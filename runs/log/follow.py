@@ -11,7 +11,7 @@ from django.db import InterfaceError, OperationalError
 
 from runs.database import in_database, in_database_at_last
 from runs.log.hub import POLL_SECONDS, Subscription, current_hub
-from runs.log.read import PAGE, read_after, read_run_after
+from runs.log.read import PAGE, follows, read_after, read_run_after
 from runs.models import Run
 from runs.records import Chunk
 from runs.states import TERMINAL
@@ -23,8 +23,8 @@ class StreamCut(Exception):
     """This process stops serving streams; the reader is to come back with its cursor."""
 
 
-#: Reads the next rows after a number, at most PAGE, as `read_after` does of a thread.
-Read = Callable[[int], list[Chunk]]
+#: Reads the page after a number with a limit, as `read_after` does of a thread.
+Read = Callable[[int, int], list[Chunk]]
 
 
 async def follow(thread_id: str, after: int, *, silence: float) -> AsyncGenerator[list[Chunk]]:
@@ -117,9 +117,10 @@ class Follower:
 
 async def pages(read: Read, after: int) -> AsyncGenerator[list[Chunk]]:
     """The rows after a number that are there now; an empty list each time the database does not answer."""
-    while True:
+    limit = PAGE
+    while limit:
         try:
-            chunks = await in_database(read, after)
+            chunks = await in_database(read, after, limit)
         except (OperationalError, InterfaceError) as exc:
             # The reader waits for the database, and is shown that its connection lives. The hub tells of the outage.
             logger.debug("a log can not be read; trying again: %s", exc)
@@ -129,8 +130,7 @@ async def pages(read: Read, after: int) -> AsyncGenerator[list[Chunk]]:
         if chunks:
             after = chunks[-1].last_seq
             yield chunks
-        if len(chunks) < PAGE:
-            return
+        limit = follows(chunks, limit)
 
 
 async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: float) -> AsyncGenerator[list[Chunk]]:
@@ -161,13 +161,13 @@ async def follow_run(thread_id: str, run_id: uuid.UUID, after: int, *, silence: 
 
 async def read_run(run_id: uuid.UUID, after: int) -> AsyncGenerator[list[Chunk]]:
     """The chunks of a run above `after` that the log has now."""
-    while True:
-        chunks = await in_database_at_last(read_run_after, run_id, after)
+    limit = PAGE
+    while limit:
+        chunks = await in_database_at_last(read_run_after, run_id, after, limit)
         if chunks:
             yield chunks
             after = chunks[-1].last_seq
-        if len(chunks) < PAGE:
-            return
+        limit = follows(chunks, limit)
 
 
 def ends(chunk: Chunk) -> bool:

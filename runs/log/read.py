@@ -1,7 +1,7 @@
 """Reading rows of the log."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,28 +13,52 @@ from runs.models import EventChunk, Run, Thread
 from runs.records import Chunk, decompress
 from runs.states import ACTIVE
 
-#: How many rows one read brings at most.
-PAGE = 200
+#: How many rows one read brings at most: as many as usual, and where they have turned out to be heavy.
+PAGE, SHORT_PAGE = 200, 8
+#: And what their payloads may weigh together, but for the last one: each of many readers holds a page for a while.
+PAGE_BYTES = 512 * 1024
 
 _COLUMNS = ("thread_id", "run_id", "first_seq", "last_seq", "payload")
 
 
-def _page(*conditions: Any, after: int, **of: Any) -> QuerySet[EventChunk, tuple[Any, ...]]:
-    rows = EventChunk.objects.filter(*conditions, last_seq__gt=after, **of).order_by("last_seq")
-    return rows.values_list(*_COLUMNS)[:PAGE]
+Rows = QuerySet[EventChunk, tuple[Any, ...]]
 
 
-def _visible_page(
+def _rows(*conditions: Any, after: int, **of: Any) -> Rows:
+    return EventChunk.objects.filter(*conditions, last_seq__gt=after, **of).order_by("last_seq").values_list(*_COLUMNS)
+
+
+def _visible_rows(
     organization_id: uuid.UUID, user_id: uuid.UUID, thread_id: str, created_at: datetime, after: int
-) -> QuerySet[EventChunk, tuple[Any, ...]]:
+) -> Rows:
     visible = Thread.objects.for_tenant(Tenant(organization_id, user_id, frozenset()))
-    return _page(Exists(visible.filter(pk=thread_id, created_at=created_at)), thread_id=thread_id, after=after)
+    return _rows(Exists(visible.filter(pk=thread_id, created_at=created_at)), thread_id=thread_id, after=after)
 
 
-_of_thread = Prepared(_page, thread_id="example", after=1)
-_of_run = Prepared(_page, run_id=uuid.UUID(int=1), after=1)
-_of_visible = Prepared(
-    _visible_page,
+class _Pages:
+    """Reads pages of rows, which `build` finds."""
+
+    def __init__(self, build: Callable[..., Rows], **example: Any) -> None:
+        self._queries = {
+            limit: Prepared(lambda limit=limit, **values: build(**values)[:limit], **example)
+            for limit in (PAGE, SHORT_PAGE)
+        }
+
+    def read(self, limit: int, **values: Any) -> list[Chunk]:
+        chunks: list[Chunk] = []
+        weight = 0
+        for row in self._queries[limit].rows(**values):
+            chunks.append(_chunk(*row))
+            weight += len(chunks[-1].payload)
+            if weight >= PAGE_BYTES:
+                break
+        return chunks
+
+
+_of_thread = _Pages(_rows, thread_id="example", after=1)
+_of_run = _Pages(_rows, run_id=uuid.UUID(int=1), after=1)
+_of_visible = _Pages(
+    _visible_rows,
     organization_id=uuid.UUID(int=1),
     user_id=uuid.UUID(int=2),
     thread_id="example",
@@ -43,17 +67,24 @@ _of_visible = Prepared(
 )
 
 
-def read_after(thread_id: str, after: int) -> list[Chunk]:
-    """The next chunks of a thread, at most PAGE, that hold an event numbered above `after`.
+def read_after(thread_id: str, after: int, limit: int = PAGE) -> list[Chunk]:
+    """The next chunks of a thread that hold an event numbered above `after`: a page, see `follows`.
 
-    The first of them may begin at or below `after`.
+    The first of them may begin at or below `after`. `limit`: PAGE or SHORT_PAGE.
     """
-    return [_chunk(*row) for row in _of_thread.rows(thread_id=thread_id, after=after)]
+    return _of_thread.read(limit, thread_id=thread_id, after=after)
 
 
-def read_run_after(run_id: uuid.UUID, after: int) -> list[Chunk]:
+def read_run_after(run_id: uuid.UUID, after: int, limit: int = PAGE) -> list[Chunk]:
     """As `read_after`, of one run."""
-    return [_chunk(*row) for row in _of_run.rows(run_id=run_id, after=after)]
+    return _of_run.read(limit, run_id=run_id, after=after)
+
+
+def follows(page: Sequence[Chunk], limit: int) -> int:
+    """The limit for the page after this one, which was read with `limit`; 0: there was no more."""
+    if sum(len(chunk.payload) for chunk in page) >= PAGE_BYTES:
+        return SHORT_PAGE
+    return PAGE if len(page) == limit else 0
 
 
 def _chunk(thread_id: str, run_id: uuid.UUID, first_seq: int, last_seq: int, payload: bytes) -> Chunk:
@@ -67,23 +98,25 @@ def read_run_back(run_id: uuid.UUID) -> Iterator[Chunk]:
         rows = EventChunk.objects.filter(run_id=run_id).order_by("-last_seq")
         if before is not None:
             rows = rows.filter(last_seq__lt=before)
-        page = list(rows.values_list(*_COLUMNS)[:PAGE])
+        page = list(rows.values_list(*_COLUMNS)[:SHORT_PAGE])
         yield from (_chunk(*row) for row in page)
-        if len(page) < PAGE:
+        if len(page) < SHORT_PAGE:
             return
         before = page[-1][3]
 
 
-def read_visible_after(tenant: Tenant, thread_id: str, created_at: datetime, after: int) -> list[Chunk]:
+def read_visible_after(
+    tenant: Tenant, thread_id: str, created_at: datetime, after: int, limit: int = PAGE
+) -> list[Chunk]:
     """As `read_after`; none when the tenant can not see the thread, or it is another one that has its id now."""
-    rows = _of_visible.rows(
+    return _of_visible.read(
+        limit,
         organization_id=tenant.organization_id,
         user_id=tenant.user_id,
         thread_id=thread_id,
         created_at=created_at,
         after=after,
     )
-    return [_chunk(*row) for row in rows]
 
 
 def oldest_seq(run_id: uuid.UUID) -> int | None:

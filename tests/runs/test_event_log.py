@@ -166,6 +166,18 @@ async def test_the_stream_of_a_finished_run_ends_at_once(run: Run, events: int) 
     assert seqs(await collected(read_run(run.pk, events + 1))) == []
 
 
+async def test_a_page_weighs_no_more_than_its_reader_is_to_hold(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runs.log.read.PAGE_BYTES", 100)
+    for _ in range(20):
+        await emit(run)
+    await emit(run, 0, SUCCESS)
+    async with asyncio.timeout(5):
+        pages = [page async for page in read_run(run.pk, 0)]
+    assert seqs([chunk for page in pages for chunk in page]) == list(range(1, 22))
+    assert all(sum(len(chunk.payload) for chunk in page[:-1]) < 100 for page in pages)
+    assert max(map(len, pages)) > 1
+
+
 async def test_a_cursor_within_a_chunk_gets_the_whole_chunk(run: Run) -> None:
     await emit(run, 3)
     await emit(run, 1, SUCCESS)

@@ -61,9 +61,9 @@ class Log:
         for _ in range(self._chance.randrange(4)):
             await asyncio.sleep(0)
 
-    def read(self, tenant: Tenant, thread_id: str, created_at: datetime, after: int) -> list[Chunk]:
+    def read(self, tenant: Tenant, thread_id: str, created_at: datetime, after: int, limit: int) -> list[Chunk]:
         first = bisect_right(self.last_seqs, after)
-        return self.chunks[first : first + read.PAGE]
+        return self.chunks[first : first + limit]
 
     def start_of(self, tenant: Tenant, thread_id: str, wanted: Selection, since: int | None) -> Start:
         return Start(self._created_at, self.last_seq, since or 0, since or 0)

@@ -18,7 +18,7 @@ from runs.engine import writer
 from runs.engine.writer import Journal, Pen
 from runs.lifecycle import Outcome, Write
 from runs.models import Run
-from runs.records import record
+from runs.records import record, unpack
 from runs.signals import chunks_committed
 from runs.states import RunStatus
 from runs.tally import Tally
@@ -101,6 +101,20 @@ async def test_an_outcome_comes_after_all_records(pen: Pen, run: Run) -> None:
     assert await journaled.finish(SUCCESS, Tally())
     assert await events(run) == [*((seq, "values") for seq in range(1, 51)), (51, "end")]
     assert (await in_database(Run.objects.get)).status == RunStatus.SUCCESS
+
+
+async def test_a_chunk_holds_no_more_than_a_reader_is_to_hold(
+    pen: Pen, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "CHUNK_BYTES", 100)
+    journaled = journal(pen, run)
+    for number in range(30):
+        journaled.append(record("values", f"{number:030}"))
+    assert await journaled.finish(SUCCESS, Tally())
+    chunks = await in_database(chunks_of, run.thread_id)
+    assert len(chunks) >= 30 // 4
+    assert all(len(list(unpack(chunk))) <= 5 for chunk in chunks)
+    assert [seq for seq, _ in await events(run)] == list(range(1, 32))
 
 
 async def test_what_gathers_while_a_commit_takes_its_time_is_committed_together(pen: Pen, runs: list[Run]) -> None:

@@ -112,7 +112,7 @@ def test_an_active_run_without_values_shows_no_state(tenant: Tenant, thread: Thr
 def test_an_active_run_shows_the_last_values_of_its_root(
     tenant: Tenant, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runs.log.read.PAGE", 2)
+    monkeypatch.setattr("runs.log.read.SHORT_PAGE", 2)
     Thread.objects.update(values={"a": "old"})
     run = make_run(tenant, thread, **RUNNING)
     say(run, record("values", {"a": 1}))
