@@ -13,6 +13,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 
 SLOW_STEPS = 5
@@ -80,6 +81,20 @@ async def _sleep(state: SlowState, config: RunnableConfig) -> SlowState:
     """`configurable`: `sleep` seconds (0.2)."""
     await asyncio.sleep(float(config.get("configurable", {}).get("sleep", 0.2)))
     return {"steps": [len(state.get("steps", []))]}
+
+
+async def _flood(state: SlowState, config: RunnableConfig) -> SlowState:
+    """`configurable`: `n` custom events (500) of `size` bytes (100 000), which are in no state."""
+    options = config.get("configurable", {})
+    write = get_stream_writer()
+    piece = "x" * int(options.get("size", 100_000))
+    for _ in range(int(options.get("n", 500))):
+        await asyncio.sleep(0)
+        write(piece)
+    return {"steps": [1]}
+
+
+flood = StateGraph(SlowState).add_node("flood", _flood).add_edge(START, "flood").compile()
 
 
 slow = (

@@ -131,7 +131,7 @@ async def test_raw_langgraph_is_measured_for_every_figure_that_names_it() -> Non
 def test_langgraph_json_names_the_graphs() -> None:
     named = json.loads((BENCH / "graphs" / "langgraph.json").read_text())["graphs"]
 
-    assert set(named) == {"echo", "tokens", "slow"}
+    assert set(named) == {"echo", "tokens", "slow", "flood"}
     assert all(hasattr(graphs, path.rpartition(":")[2]) for path in named.values())
 
 

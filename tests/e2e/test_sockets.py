@@ -13,8 +13,8 @@ import pytest
 from langgraph_sdk.client import LangGraphClient
 from websockets.exceptions import ConnectionClosed
 
-from tests.e2e.conftest import MakeServer
 from tests.e2e.server import Server
+from tests.e2e.servers import MakeServer
 from tests.e2e.sockets import Socket, address, is_end, open_socket, refusal
 from tests.e2e.waiting import until
 
