@@ -58,13 +58,16 @@ def install() -> None:
         _INSTALLED.write_text(wanted)
 
 
-def bundle(entry: Path, target: Path) -> None:
-    """Make one script for browsers of a page's source and all that it imports."""
+def bundle(target: Path) -> None:
+    """Put the pages of `tests/js/pages` into a folder, each with one script that holds all that it imports."""
     node, _ = _programs()
-    command = [*node, str(_MODULES / "esbuild" / "bin" / "esbuild"), str(entry), "--bundle", f"--outfile={target}"]
-    options = ["--format=esm", "--jsx=automatic", "--define:process.env.NODE_ENV='development'", "--log-level=warning"]
-    done = subprocess.run([*command, *options], cwd=FOLDER, capture_output=True, text=True, check=False)
+    pages = FOLDER / "pages"
+    entries = [str(pages / "react.jsx"), str(pages / "classic.jsx")]
+    command = [*node, str(_MODULES / "esbuild" / "bin" / "esbuild"), *entries, f"--outdir={target}"]
+    options = ["--bundle", "--format=esm", "--jsx=automatic", '--define:process.env.NODE_ENV="development"']
+    done = subprocess.run([*command, *options, "--log-level=warning"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
+    shutil.copy(pages / "index.html", target)
 
 
 class JavaScript:

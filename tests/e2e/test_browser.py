@@ -1,0 +1,103 @@
+"""The public React hooks, unmodified, on a page of another origin in a real Chromium, against a real server."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser
+
+from tests.e2e.browsing import Chat, chromium, opened, serving
+from tests.e2e.server import Server
+from tests.javascript import JavaScript, bundle
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+WORDS = [f"word{number} " for number in range(40)]
+SAID = "".join(WORDS).strip()
+
+
+@pytest.fixture(scope="module")
+def origin(javascript: JavaScript, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("pages")
+    bundle(folder)
+    with serving(folder) as address:
+        yield address
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module", params=["classic", "react"])
+async def chat(
+    request: pytest.FixtureRequest, browser: Browser, origin: str, server: Server, key: str
+) -> AsyncIterator[Chat]:
+    """The hook of `@langchain/langgraph-sdk`, or that of `@langchain/react`."""
+    async with opened(browser) as page:
+        yield Chat(page, origin, request.param, server.url, key)
+
+
+async def test_words_grow(chat: Chat) -> None:
+    await chat.open("tokens", n=40, delay=0.01)
+    await chat.say("hello")
+    await chat.has("hello", SAID)
+    await chat.is_idle()
+    grown = [texts[1] for texts in await chat.shown("texts") if len(texts) == 2]
+    assert len(set(grown)) > 5
+    assert all("".join(WORDS).startswith(text) for text in grown)
+    assert grown == sorted(grown, key=len)
+
+
+async def test_a_conversation_goes_on(chat: Chat) -> None:
+    await chat.open("echo")
+    await chat.say("one")
+    await chat.has("one", "echo: one")
+    await chat.is_idle()
+    await chat.say("two")
+    await chat.has("one", "echo: one", "two", "echo: two")
+    await chat.is_idle()
+
+
+async def test_a_question_is_answered(chat: Chat) -> None:
+    await chat.open("interrupt")
+    await chat.say("hello")
+    await chat.sees("May I?")
+    await chat.is_idle()
+    await chat.say("yes")
+    await chat.has("hello", "answered: yes")
+    await chat.is_idle()
+
+
+async def test_a_run_is_stopped(chat: Chat) -> None:
+    await chat.open("tokens", n=1000, delay=0.05)
+    await chat.say("hello")
+    await chat.sees("word3 ")
+    await chat.click("stop")
+    await chat.is_idle()
+
+
+async def test_a_page_that_is_loaded_again_goes_on(chat: Chat) -> None:
+    await chat.open("tokens", n=40, delay=0.05)
+    await chat.say("hello")
+    await chat.sees("word5 ")
+    await chat.page.reload()
+    await chat.has("hello", SAID)
+    await chat.is_idle()
+    grown = [texts[1] for texts in await chat.shown("texts") if len(texts) == 2]
+    assert len(set(grown)) > 5
+
+
+async def test_an_edited_message_begins_a_branch(chat: Chat) -> None:
+    await chat.open("echo")
+    await chat.say("one")
+    await chat.has("one", "echo: one")
+    await chat.is_idle()
+    await chat.say("two")
+    await chat.has("one", "echo: one", "two", "echo: two")
+    await chat.is_idle()
+    await chat.page.get_by_role("button", name="edit").last.click()
+    await chat.say("three")
+    await chat.has("one", "echo: one", "three", "echo: three")
+    await chat.is_idle()
