@@ -15,6 +15,12 @@ def run(javascript: JavaScript, server: Server, key: str) -> Any:
     return partial(javascript.run, url=server.url, key=key)
 
 
+@pytest.fixture(params=["sse", "websocket"])
+def stream(request: pytest.FixtureRequest, run: Any) -> Any:
+    """`run` for what streams, over both transports."""
+    return partial(run, transport=request.param)
+
+
 def texts(messages: list[Any]) -> list[str]:
     return [message["content"] for message in messages]
 
@@ -65,3 +71,78 @@ def test_a_run_is_cancelled(run: Any) -> None:
     saw = run("classic.cancel")
     assert saw["run"]["status"] == "interrupted"
     assert saw["thread"]["status"] == "interrupted"
+
+
+def test_values_and_words_are_streamed(stream: Any) -> None:
+    saw = stream("protocol.tokens")
+    words = [f"word{number} " for number in range(5)]
+    assert [len(values["messages"]) for values in saw["values"]] == [1, 2]
+    assert saw["messages"] == [{"pieces": words, "whole": "".join(words)}]
+    assert saw["output"] == saw["values"][-1]
+
+
+def test_tools_are_called(stream: Any) -> None:
+    # The SDK yields a call when it begins, and again when it ends.
+    calls = {call["name"]: call for call in stream("protocol.tools")["calls"]}
+    assert list(calls.values()) == [
+        {"name": "look_up", "input": {"place": "Rome"}, "output": "sunny in Rome"},
+        {"name": "fail_at", "input": {"place": "Mars"}, "output": "nobody has been to Mars"},
+    ]
+
+
+def test_subgraphs_are_discovered(stream: Any) -> None:
+    assert stream("protocol.subgraphs") == [
+        {"name": "child", "said": ["from the child", "from the leaf"], "below": ["leaf"]}
+    ]
+
+
+def test_extensions_are_streamed(stream: Any) -> None:
+    saw = stream("protocol.extensions")
+    assert saw["progress"] == [{"done": 2}]
+    assert saw["counts"] == [{"count": count} for count in range(1, 7)]
+    assert saw["last"] == saw["counts"][-1]
+
+
+def test_an_interrupt_is_responded_to_once(stream: Any) -> None:
+    saw = stream("protocol.respond")
+    assert saw["interrupted"]
+    [asked] = saw["asked"]
+    assert asked["payload"]["question"] == "May I?"
+    assert asked["namespace"] == []
+    assert saw["stranger"] == saw["again"] == "no_such_interrupt"
+    assert saw["ends"] == ["interrupted", "completed"]
+    assert saw["state"]["values"]["answer"] == "yes"
+
+
+def test_who_watches_a_run_sees_that_it_is_cancelled(stream: Any) -> None:
+    end = stream("protocol.cancel")
+    assert end == {"event": "failed", "graph_name": "slow", "error": "The run was cancelled."}
+
+
+def test_state_is_looked_at_and_forked(stream: Any) -> None:
+    saw = stream("protocol.commands")
+    assert saw["missing"] == "no_such_run"
+    assert saw["stranger"] == "no_such_checkpoint"
+    tree = saw["tree"]["tree"]
+    assert (tree["namespace"], tree["graph_name"], tree["status"]) == ([], "custom", "completed")
+    assert [child["graph_name"] for child in tree["children"]] == ["child"]
+    assert texts(saw["state"]["values"]["messages"]) == ["hello", "echo: hello"]
+    assert [checkpoint["step"] for checkpoint in saw["checkpoints"]["checkpoints"]] == [2, 1, 0, -1]
+    assert saw["forked"]
+    assert texts(saw["after"]["values"]["messages"]) == ["hello", "echo: hello", "more"]
+
+
+def test_a_message_is_injected_into_a_run(stream: Any) -> None:
+    saw = stream("protocol.inject")
+    assert saw["ends"] == ["completed", "completed"]
+    assert texts(saw["values"]["messages"]) == ["hello", "more"]
+    assert saw["values"]["steps"] == [0, 1, 2, 3, 4] * 2
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_broken_stream_is_the_whole_stream(stream: Any, seed: int) -> None:
+    saw = stream("protocol.cuts", seed=seed)
+    assert saw["cuts"] > 2
+    broken = [event for event in saw["broken"] if not event["event_id"].startswith("state.")]
+    assert len(broken) > 100
+    assert broken == [event for event in saw["whole"] if not event["event_id"].startswith("state.")]
