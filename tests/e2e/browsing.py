@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
 
@@ -69,6 +69,7 @@ class Chat:
 
     def __init__(self, page: Page, origin: str, name: str, url: str, key: str) -> None:
         self.page = page
+        self.name = name
         self._origin = origin
         self._address = {"page": name, "url": url, "key": key}
 
@@ -76,6 +77,11 @@ class Chat:
         """A new chat."""
         address = {**self._address, "assistant": assistant, "config": json.dumps(configurable)}
         await self.page.goto(f"{self._origin}/?{urlencode(address)}")
+
+    @property
+    def thread_id(self) -> str:
+        """The thread of the chat, once it has one."""
+        return parse_qs(urlsplit(self.page.url).query)["thread"][0]
 
     async def say(self, text: str) -> None:
         await self.page.get_by_role("textbox").fill(text)

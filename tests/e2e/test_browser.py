@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
+from langgraph_sdk import get_client
+from langgraph_sdk.client import LangGraphClient
 from playwright.async_api import Browser
 
 from tests.e2e.browsing import Chat, chromium, opened, serving
@@ -28,6 +30,12 @@ def origin(javascript: JavaScript, tmp_path_factory: pytest.TempPathFactory) -> 
 async def browser() -> AsyncIterator[Browser]:
     async with chromium() as browser:
         yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def client(server: Server, key: str) -> AsyncIterator[LangGraphClient]:
+    async with get_client(url=server.url, api_key=key) as client:
+        yield client
 
 
 @pytest_asyncio.fixture(loop_scope="module", params=["classic", "react"])
@@ -70,12 +78,25 @@ async def test_a_question_is_answered(chat: Chat) -> None:
     await chat.is_idle()
 
 
-async def test_a_run_is_stopped(chat: Chat) -> None:
+async def test_tools_are_called(chat: Chat) -> None:
+    await chat.open("tooled")
+    await chat.say("hello")
+    await chat.has("hello", "", "sunny in Rome", "nobody has been to Mars", "It is sunny.")
+    await chat.is_idle()
+    done = "completed" if chat.name == "classic" else "finished"
+    assert (await chat.shown("tools"))[-1] == [f"look_up: {done}", "fail_at: error"]
+
+
+async def test_a_run_is_stopped(chat: Chat, client: LangGraphClient) -> None:
     await chat.open("tokens", n=1000, delay=0.05)
     await chat.say("hello")
     await chat.sees("word3 ")
     await chat.click("stop")
     await chat.is_idle()
+    [run] = await client.runs.list(chat.thread_id)
+    ended = await client.runs.join(chat.thread_id, run["run_id"])
+    assert (await client.runs.get(chat.thread_id, run["run_id"]))["status"] == "interrupted"
+    assert len(ended["messages"]) == 1
 
 
 async def test_a_page_that_is_loaded_again_goes_on(chat: Chat) -> None:
@@ -101,3 +122,6 @@ async def test_an_edited_message_begins_a_branch(chat: Chat) -> None:
     await chat.say("three")
     await chat.has("one", "echo: one", "three", "echo: three")
     await chat.is_idle()
+    if chat.name == "classic":
+        await chat.page.get_by_role("button", name="branch").first.click()
+        await chat.has("one", "echo: one", "two", "echo: two")

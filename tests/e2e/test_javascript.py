@@ -76,7 +76,8 @@ def test_a_run_is_cancelled(run: Any) -> None:
 def test_values_and_words_are_streamed(stream: Any) -> None:
     saw = stream("protocol.tokens")
     words = [f"word{number} " for number in range(5)]
-    assert [len(values["messages"]) for values in saw["values"]] == [1, 2]
+    # Before the replay, the state as it is when the client comes.
+    assert [len(values["messages"]) for values in saw["values"]][-2:] == [1, 2]
     assert saw["messages"] == [{"pieces": words, "whole": "".join(words)}]
     assert saw["output"] == saw["values"][-1]
 

@@ -1,21 +1,26 @@
 // `useStream` of @langchain/react: the Agent Streaming Protocol.
-import { useMessageMetadata, useStream } from "@langchain/react";
+import { useStream } from "@langchain/react";
 import { Chat, config, show, useOptions } from "./chat.jsx";
+
+const say = (text) => ({ messages: [{ type: "human", content: text }] });
+
+/** The checkpoint before a message: what the hook knows of it itself is true of the newest messages only. */
+async function before(stream, message) {
+  const states = await stream.client.threads.getHistory(stream.threadId);
+  const first = states.findLast(({ values }) => values.messages.some(({ id }) => id === message.id));
+  return first.parent_checkpoint.checkpoint_id;
+}
 
 function Page() {
   const stream = useStream(useOptions());
   const { messages, toolCalls, interrupt, isLoading, error } = stream;
-  const first = useMessageMetadata(stream, messages.find((message) => message.type === "human")?.id);
-  const last = useMessageMetadata(stream, messages.findLast((message) => message.type === "human")?.id);
-  const parentOf = (message) => (message === messages[0] ? first : last)?.parentCheckpointId;
-  const say = (text) => ({ messages: [{ type: "human", content: text }] });
   return (
     <Chat
       {...{ messages, toolCalls, interrupt, isLoading, error }}
       send={(text) => stream.submit(say(text), { config })}
       stop={() => stream.stop()}
       answer={(text) => stream.respond(text)}
-      edit={(message, text) => stream.submit(say(text), { config, forkFrom: parentOf(message) })}
+      edit={async (message, text) => stream.submit(say(text), { config, forkFrom: await before(stream, message) })}
     />
   );
 }

@@ -170,31 +170,26 @@ export async function inject(given) {
 }
 
 /**
- * A run is watched through a proxy that breaks connections, and directly. The client begins anew each time, so that it
- * only comes to the end when some connection lasts.
+ * A run is watched directly, and through a proxy that breaks connections: a request anywhere, a socket some events
+ * after its subscriptions have been answered. A socket of this SDK that breaks before never comes back.
  */
 export async function cuts(given) {
+  const overSocket = given.transport === "websocket";
   const chance = chances(given.seed);
+  // The client begins anew each time, so that it only comes to the end when some connection lasts.
   let most = 1000;
-  const proxy = await openProxy(given.url, { allow: () => chance() * (most *= 1.5) });
-  const thread = streamOf({ ...given, url: proxy.url }, "tokens", { maxReconnectAttempts: 1000 });
+  const proxy = await openProxy(given.url, { allow: () => (overSocket ? Infinity : chance() * (most *= 1.5)) });
+  let untilCut = Infinity;
+  const arm = () => (untilCut = overSocket ? Math.floor(chance() * 30) : Infinity);
+  const thread = streamOf({ ...given, url: proxy.url }, "tokens", { maxReconnectAttempts: 1000, onConnected: arm });
   const direct = streamOf(given, "tokens", { threadId: thread.threadId });
   const untilWhole = await watch(direct);
-  const opening = untilItWorks(() => watch(thread));
+  const untilBroken = await watch(thread);
+  thread.onEvent(() => untilCut-- || (proxy.cut(), (proxy.cuts += 1)));
   await direct.run.start({ input: hello, ...configured({ n: 100, delay: 0.01 }) });
   const whole = await untilWhole(1);
-  const broken = await (await opening)(1);
+  const broken = await untilBroken(1);
   await Promise.all([thread.close(), direct.close()]);
   proxy.close();
   return { cuts: proxy.cuts, broken, whole };
-}
-
-async function untilItWorks(act) {
-  for (;;) {
-    try {
-      return await act();
-    } catch (error) {
-      if (!/socket|closed|lost|open/i.test(error.message)) throw error;
-    }
-  }
 }
