@@ -61,7 +61,7 @@ async def opened(browser: Browser) -> AsyncIterator[Page]:
     page.on("pageerror", lambda error: wrong.append(str(error)))
     yield page
     await page.close()
-    assert wrong == []
+    assert not wrong, wrong
 
 
 class Chat:

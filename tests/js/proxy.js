@@ -9,9 +9,11 @@ import { connect, createServer } from "node:net";
  * @param {() => number} [options.allow] for each connection: how many bytes of the server's come through before it is
  *   broken
  * @param {(head: string) => boolean} [options.refuse] which requests that begin a connection are answered with 403
+ * @param {(head: string) => boolean} [options.mute] of which connections nothing of the server's comes through after its
+ *   first words
  * @returns {Promise<{url: string, cuts: number, cut: () => void, close: () => void}>}
  */
-export async function openProxy(url, { allow = () => Infinity, refuse = () => false } = {}) {
+export async function openProxy(url, { allow = () => Infinity, refuse = () => false, mute = () => false } = {}) {
   const { hostname, port } = new URL(url);
   const sockets = new Set();
   const proxy = {
@@ -22,13 +24,16 @@ export async function openProxy(url, { allow = () => Infinity, refuse = () => fa
 
   function relay(client, head) {
     let left = allow();
+    const muted = mute(head.toString("latin1"));
     const there = connect(port, hostname, () => there.write(head));
     for (const [one, other] of [[client, there], [there, client]]) {
       sockets.add(one);
       one.on("error", () => other.destroy()).on("close", () => (sockets.delete(one), other.destroy()));
     }
     client.on("data", (bytes) => there.write(bytes));
+    let words = 0;
     there.on("data", (bytes) => {
+      if (muted && words++) return;
       if (bytes.length < left) {
         left -= bytes.length;
         client.write(bytes);

@@ -1,18 +1,14 @@
 // The streaming client: follows the events of one thread through cuts, restarts and networks that let no WebSocket
-// pass, and gives it commands. Plain JavaScript for browsers and Node; it needs `fetch` and, for sockets, `WebSocket`.
+// pass, and gives it commands. Plain JavaScript for browsers and Node; docs/reference/streaming-client.md describes it.
 
-/** Milliseconds that it waits at most before it connects again: the first time, and ever. */
+/** Milliseconds that pass at most before it connects again: the first time, and ever. */
 const SHORT_PAUSE = 500;
 const LONG_PAUSE = 30_000;
-/** What another attempt does not change: statuses of HTTP, close codes of the socket, an error of the protocol. */
-const FINAL = new Set([400, 401, 403, 404, 405, 413, 422, 4401, 4403, 4404, "invalid_argument"]);
+/** What another attempt would not change: statuses of HTTP, close codes of the socket, an error of the protocol. */
+const FINAL = new Set([400, 401, 403, 404, 405, 413, 422, 4400, 4401, 4403, 4404, "invalid_argument"]);
 
-/** A command was refused, or the stream was. `code` is the protocol's, HTTP's or the socket's. */
+/** Why a command or the whole stream was refused. Its `code` is the protocol's, HTTP's or the socket's. */
 export class StreamError extends Error {
-  /**
-   * @param {string} message
-   * @param {string | number} code
-   */
   constructor(message, code) {
     super(message);
     this.name = "StreamError";
@@ -24,50 +20,47 @@ export class StreamError extends Error {
  * Follow a thread until `close()`. Every event comes once and in order, whatever happens to the connection.
  *
  * @param {object} options
- * @param {string} options.base address of the API, as "https://host"; "" is the page's own server
+ * @param {string} [options.base] address of the API, as "https://host" or "https://host/api"; "" is the page's server
  * @param {string} options.threadId need not exist yet
  * @param {string[]} options.channels as "values", "messages", "lifecycle", "custom:progress"
  * @param {string[][]} [options.namespaces] only what is at one of these or below it
  * @param {number} [options.depth] and at most so far below it
  * @param {number} [options.since] seq of the last event that the caller has; without it: from the current run
  * @param {string} [options.key] API key, where no cookie speaks for the user
- * @param {() => Record<string, string>} [options.headers] more headers for each request
- * @param {RequestCredentials} [options.credentials] when cookies are sent; "same-origin"
+ * @param {() => Record<string, string>} [options.headers] more headers, asked for at each request
+ * @param {RequestCredentials} [options.credentials] when cookies are sent
  * @param {typeof globalThis.fetch} [options.fetch]
- * @param {typeof globalThis.WebSocket | null} [options.WebSocket] null: none, only SSE
- * @param {number} [options.patience] milliseconds of silence after which a connection is given up; 15000. Must be
- *   more than twice the server's STREAM_HEARTBEAT.
+ * @param {typeof globalThis.WebSocket | null} [options.WebSocket] null: only SSE
+ * @param {number} [options.patience] milliseconds of silence after which a connection is given up
  * @param {(event: object) => void} [options.onEvent] `{event_id, seq, method, params: {namespace, timestamp, data}}`
- * @param {(state: "connecting" | "open" | "waiting" | "closed", detail: object) => void} [options.onState] `detail` has
- *   the `transport` when open, "websocket" or "sse"; why the last connection ended, `error`, when waiting; when
- *   closed, the `error` if it was not by `close()`
+ * @param {(state: "connecting" | "open" | "waiting" | "closed", detail: object) => void} [options.onState] `detail` is
+ *   `{transport}` when open, "websocket" or "sse"; `{error}` when waiting, and when the server has closed it
+ * @returns {OpenThread}
  */
 export function openThread(options) {
   return new OpenThread(options);
 }
 
 class OpenThread {
-  /** Resolves at the end: to undefined after `close()`, to a StreamError when the server wants no further attempt. */
+  /** Resolves at the end: to undefined after `close()`, to a StreamError when the server refuses for good. */
   closed;
-  /** Seq of the last event delivered: what `since` continues from. */
+  /** Seq of the last event delivered: a later `since`. */
   cursor;
 
   #options;
   #WebSocket;
-  #fetch;
   #closing = new AbortController();
   #socket = null;
   #socketsWork = false;
   #pending = new Map();
   #lastId = 0;
   #failures = 0;
-  /** Ids of the events at the cursor. One record may be several events, and is sent again unless all have come. */
+  /** Ids of the events at the cursor: a record that becomes several of them comes again until all of it was there. */
   #ids = new Set();
 
   constructor(options) {
-    this.#options = { base: "", credentials: "same-origin", patience: 15_000, ...options };
+    this.#options = { base: "", credentials: "same-origin", patience: 15_000, fetch: globalThis.fetch, ...options };
     this.#WebSocket = options.WebSocket === undefined ? globalThis.WebSocket : options.WebSocket;
-    this.#fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
     this.cursor = options.since;
     this.closed = this.#run();
   }
@@ -77,12 +70,12 @@ class OpenThread {
    *
    * @param {string} method
    * @param {object} [params]
-   * @returns {Promise<object>} its result. Rejects with a StreamError when it is refused, and with the code
-   *   "connection_lost" when nobody knows whether it was carried out.
+   * @returns {Promise<object>} its result. Rejects with a StreamError; its code is "connection_lost" when the command
+   *   may have been carried out.
    */
   async send(method, params = {}) {
     const command = { id: ++this.#lastId, method, params };
-    const answer = this.#socket ? await this.#ask(command) : await this.#post("commands", command);
+    const answer = this.#socket ? await this.#ask(command) : await this.#post(this.#path("commands"), command);
     if (answer.type !== "success") throw new StreamError(answer.message, answer.error);
     return answer.result;
   }
@@ -97,51 +90,50 @@ class OpenThread {
     for (;;) {
       this.#tell("connecting");
       const error = await this.#follow().catch((reason) => reason);
-      const final = FINAL.has(error.code);
-      if (closing.aborted || final) {
-        this.#tell("closed", final ? { error } : {});
-        return final ? error : undefined;
+      const refused = FINAL.has(error.code) ? error : undefined;
+      if (closing.aborted || refused) {
+        this.#tell("closed", refused && { error });
+        return refused;
       }
       this.#tell("waiting", { error });
       await pause(Math.random() * Math.min(LONG_PAUSE, SHORT_PAUSE * 2 ** this.#failures++), closing);
     }
   }
 
-  /** Deliver events over one connection. Always throws: why it ended. */
+  /** Deliver over one connection. Always throws: why it ended. */
   async #follow() {
-    const watch = new Watch(this.#options.patience, () => this.#socket && this.#ping());
-    const signal = AbortSignal.any([this.#closing.signal, watch.signal]);
-    const alive = () => {
-      this.#failures = 0;
-      watch.restart();
+    const silent = new AbortController();
+    const signal = AbortSignal.any([this.#closing.signal, silent.signal]);
+    let timer;
+    const wait = (then) => {
+      clearTimeout(timer);
+      timer = setTimeout(then, this.#options.patience / 2);
     };
+    const giveUp = () => silent.abort(new StreamError("Nothing came for too long.", "silent"));
+    const watch = () => wait(() => (this.#ping(), wait(giveUp)));
+    const alive = () => ((this.#failures = 0), watch());
     try {
+      watch();
       const socket = this.#WebSocket && (await this.#openSocket(signal));
-      if (socket) await this.#readSocket(socket, signal, alive);
-      watch.restart();
-      await this.#readSse(signal, alive);
+      watch();
+      await (socket ? this.#readSocket(socket, signal, alive) : this.#readSse(signal, alive));
     } finally {
-      watch.stop();
+      clearTimeout(timer);
     }
   }
 
-  /** An open socket, or null when none can be had: then a request says why, or takes its place. */
+  /** An open socket, or null when none can be had: a request takes its place, or says why. */
   async #openSocket(signal) {
-    const { base, threadId } = this.#options;
-    const url = new URL(`${base}/threads/${threadId}/stream/events`, globalThis.location?.href);
+    const { base, patience } = this.#options;
+    const url = new URL(this.#path("stream/events"), globalThis.location?.href);
     url.protocol = url.protocol.replace("http", "ws");
-    try {
-      const { ticket } = await this.#request(`${base.replace(/\/api$/, "")}/api/v1/auth/ws-ticket`, {}, signal).then(json);
-      url.searchParams.set("ticket", ticket);
-    } catch (error) {
-      if (error.code === 401 || error.code === 403) throw error;
-      return null;
-    }
+    const { ticket } = await this.#post(`${base.replace(/\/api$/, "")}/api/v1/auth/ws-ticket`, {}, signal);
+    url.searchParams.set("ticket", ticket);
     const socket = new this.#WebSocket(url);
     const opened = await new Promise((resolve) => {
       socket.onopen = () => resolve(true);
       socket.onclose = socket.onerror = () => resolve(false);
-      signal.addEventListener("abort", () => resolve(false), { once: true });
+      pause(patience / 3, signal).then(() => resolve(false));
     });
     if (!opened) socket.close();
     this.#socketsWork ||= opened;
@@ -167,7 +159,8 @@ class OpenThread {
     } finally {
       this.#socket = socket.onmessage = null;
       socket.close();
-      for (const { reject } of this.#pending.values()) reject(new StreamError("The socket was lost.", "connection_lost"));
+      const lost = new StreamError("The socket was lost.", "connection_lost");
+      for (const { reject } of this.#pending.values()) reject(lost);
       this.#pending.clear();
     }
   }
@@ -182,10 +175,10 @@ class OpenThread {
       const { done, value } = await reader.read();
       if (done) throw new StreamError("The server ended the stream.", "ended");
       alive();
-      const frames = (rest + value).split(/\r?\n\r?\n/);
+      const frames = (rest + value).split("\r\n\r\n");
       rest = frames.pop();
       for (const frame of frames) {
-        const data = frame.match(/^data: ?(.*)$/m);
+        const data = frame.match(/^data: (.*)$/m);
         if (data) this.#deliver(JSON.parse(data[1]));
       }
     }
@@ -193,8 +186,10 @@ class OpenThread {
 
   #deliver(event) {
     if (this.#closing.signal.aborted || this.#ids.has(event.event_id)) return;
-    if (event.seq !== this.cursor) this.#ids.clear();
-    this.cursor = event.seq;
+    if (!(event.seq <= this.cursor)) {
+      this.cursor = event.seq;
+      this.#ids.clear();
+    }
     this.#ids.add(event.event_id);
     report(this.#options.onEvent, event);
   }
@@ -208,9 +203,9 @@ class OpenThread {
     return { channels, namespaces, depth, since: this.cursor };
   }
 
-  /** Pages do not see the server's pings. Any answer shows that it is there, and this one is the cheapest. */
+  /** Pages do not see the server's pings. Any answer shows that it is there, and a refusal costs least. */
   #ping() {
-    this.#ask({ id: ++this.#lastId, method: "ping", params: {} }).catch(() => {});
+    if (this.#socket) this.#ask({ id: ++this.#lastId, method: "ping", params: {} }).catch(() => {});
   }
 
   #ask(command) {
@@ -220,17 +215,17 @@ class OpenThread {
     });
   }
 
-  async #post(name, body) {
-    return json(await this.#request(this.#path(name), body, this.#closing.signal));
-  }
-
   #path(name) {
     return `${this.#options.base}/threads/${this.#options.threadId}/${name}`;
   }
 
+  async #post(url, body, signal) {
+    return (await this.#request(url, body, signal)).json();
+  }
+
   async #request(url, body, signal) {
-    const { key, headers, credentials } = this.#options;
-    const response = await this.#fetch(url, {
+    const { fetch, key, headers, credentials } = this.#options;
+    const response = await fetch(url, {
       method: "POST",
       headers: { "Content-Type": "application/json", ...(key && { "X-Api-Key": key }), ...headers?.() },
       body: JSON.stringify(body),
@@ -238,44 +233,17 @@ class OpenThread {
       signal,
     });
     if (response.ok) return response;
-    const problem = await json(response).catch(() => ({}));
+    const problem = await response.json().catch(() => ({}));
     throw new StreamError(problem.detail ?? problem.message ?? response.statusText, response.status);
   }
 }
 
-/** Aborts its signal after `patience` milliseconds without `restart()`; at half time it asks for a sign of life. */
-class Watch {
-  #controller = new AbortController();
-  #timer;
-
-  constructor(patience, ask) {
-    this.restart = () => {
-      this.stop();
-      this.#timer = setTimeout(() => {
-        ask();
-        this.#timer = setTimeout(() => this.#controller.abort(new StreamError("Nothing came for too long.", "silent")), patience / 2);
-      }, patience / 2);
-    };
-    this.restart();
-  }
-
-  get signal() {
-    return this.#controller.signal;
-  }
-
-  stop() {
-    clearTimeout(this.#timer);
-  }
-}
-
-/** Call the caller's function. What it throws is its own: it is reported as uncaught, and the stream goes on. */
+/** Call a function of the caller's. What it throws is reported as uncaught, and is none of the stream's business. */
 function report(callback, ...args) {
   try {
     callback?.(...args);
   } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+    queueMicrotask(() => Promise.reject(error));
   }
 }
 
@@ -285,5 +253,3 @@ function pause(milliseconds, signal) {
     signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
   });
 }
-
-const json = (response) => response.json();
