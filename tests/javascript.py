@@ -67,7 +67,8 @@ def bundle(target: Path) -> None:
     options = ["--bundle", "--format=esm", "--jsx=automatic", '--define:process.env.NODE_ENV="development"']
     done = subprocess.run([*command, *options, "--log-level=warning"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stderr, done.stderr
-    shutil.copy(pages / "index.html", target)
+    for page in pages.glob("*.html"):
+        shutil.copy(page, target)
 
 
 class JavaScript:

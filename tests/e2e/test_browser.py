@@ -128,13 +128,14 @@ async def test_an_edited_message_begins_a_branch(chat: Chat) -> None:
         await chat.has("one", "echo: one", "two", "echo: two")
 
 
-_FOLLOWED = """async ([key, transport]) => {
-  const { openThread } = await import("/static/runs/stream.js");
+_FOLLOWED = """async ([base, key, transport]) => {
+  const { openThread } = await import(`${base}/static/runs/stream.js`);
   const threadId = crypto.randomUUID();
   const [events, states] = [[], []];
   let complete;
   const completed = new Promise((resolve) => (complete = resolve));
   const thread = openThread({
+    base,
     threadId,
     key,
     channels: ["messages", "lifecycle"],
@@ -155,10 +156,12 @@ _FOLLOWED = """async ([key, transport]) => {
 
 
 @pytest.mark.parametrize("transport", ["websocket", "sse"])
-async def test_our_own_client_follows_a_run(browser: Browser, server: Server, key: str, transport: str) -> None:
+async def test_our_own_client_follows_a_run(
+    browser: Browser, origin: str, server: Server, key: str, transport: str
+) -> None:
     async with opened(browser) as page:
-        await page.goto(server.url)
-        saw = await page.evaluate(_FOLLOWED, [key, transport])
+        await page.goto(f"{origin}/empty.html")
+        saw = await page.evaluate(_FOLLOWED, [server.url, key, transport])
     assert saw["states"] == [["connecting", None], ["open", transport], ["closed", None]]
     assert (saw["events"][0], saw["events"][-1]) == ("running", "completed")
     assert saw["events"].count("content-block-delta") == 10

@@ -66,12 +66,8 @@ class OpenThread {
   }
 
   /**
-   * Give a command, as `run.start` or `input.respond`: over the socket if there is one, else by a request.
-   *
-   * @param {string} method
-   * @param {object} [params]
-   * @returns {Promise<object>} its result. Rejects with a StreamError; its code is "connection_lost" when the command
-   *   may have been carried out.
+   * Give a command, as `run.start` or `input.respond`: over the socket if there is one, else by a request. Answers its
+   * result; rejects with a StreamError, of the code "connection_lost" when it may have been carried out.
    */
   async send(method, params = {}) {
     const command = { id: ++this.#lastId, method, params };
@@ -243,7 +239,7 @@ function report(callback, ...args) {
   try {
     callback?.(...args);
   } catch (error) {
-    queueMicrotask(() => Promise.reject(error));
+    Promise.reject(error);
   }
 }
 
