@@ -9,6 +9,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 
 from tests.e2e.server import Server
+from tests.javascript import JavaScript, install
 
 #: Seconds that a test, or what it needs, may take. Far more than any does.
 _LONGEST = 300
@@ -50,3 +51,11 @@ async def client(server: Server, key: str) -> AsyncIterator[LangGraphClient]:
     """The official SDK, as Alice."""
     async with get_client(url=server.url, api_key=key) as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def javascript() -> Iterator[JavaScript]:
+    """Node with the public JavaScript clients, and a process of it to run scenarios."""
+    install()
+    with JavaScript() as javascript:
+        yield javascript

@@ -1,0 +1,89 @@
+"""Our own streaming client, `runs/static/runs/stream.js`, in Node against a real server."""
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import pytest
+from langgraph_sdk import get_client
+
+from tests.e2e.conftest import MakeServer
+from tests.e2e.server import Server
+from tests.javascript import JavaScript
+
+WORDS = "".join(f"word{number} " for number in range(100))
+EACH_TRANSPORT = pytest.mark.parametrize("transport", ["websocket", "sse"])
+
+
+@pytest.fixture
+def run(javascript: JavaScript, server: Server, key: str) -> Any:
+    return partial(javascript.run, url=server.url, key=key)
+
+
+@EACH_TRANSPORT
+def test_a_conversation_over_one_transport(run: Any, transport: str) -> None:
+    saw = run("follow.converse", transport=transport)
+    assert saw["states"] == [["connecting", None], ["open", transport], ["closed", None]]
+    assert saw["refused"] == "no_such_run"
+    assert saw["ends"] == ["interrupted", "completed"]
+
+
+@EACH_TRANSPORT
+@pytest.mark.parametrize("seed", range(3))
+def test_a_broken_stream_is_the_whole_stream(run: Any, transport: str, seed: int) -> None:
+    saw = run("follow.cuts", transport=transport, seed=seed)
+    assert saw["cuts"] > 3
+    assert len(saw["whole"]) > 100
+    assert saw["broken"] == saw["whole"]
+    assert ["open", transport] in saw["states"]
+
+
+def test_without_sockets_it_is_followed_by_requests(run: Any) -> None:
+    saw = run("follow.blocked")
+    assert saw["said"] == "".join(f"word{number} " for number in range(20))
+    states = [state for state in saw["states"] if state[0] != "waiting"]
+    assert states == [["connecting", None], ["open", "sse"]] * 2 + [["closed", None]]
+
+
+def test_a_silent_connection_is_given_up(run: Any) -> None:
+    saw = run("follow.silent")
+    assert saw["said"] == "".join(f"word{number} " for number in range(10))
+    assert ["waiting", "silent"] in saw["states"]
+
+
+@EACH_TRANSPORT
+def test_a_wrong_key_ends_it(run: Any, transport: str) -> None:
+    saw = run("follow.refused", transport=transport, key="dfk_wrong")
+    assert saw["code"] == 401
+    assert saw["states"] == [["connecting", None], ["closed", 401]]
+
+
+def test_a_wrong_channel_ends_it(run: Any) -> None:
+    assert run("follow.refused", transport="websocket", options={"channels": ["nothing"]})["code"] == "invalid_argument"
+
+
+def test_a_deleted_thread_ends_it(run: Any) -> None:
+    assert run("follow.deleted", transport="websocket") == 4404
+
+
+@EACH_TRANSPORT
+async def test_it_outlives_the_server(
+    javascript: JavaScript, make_server: MakeServer, key: str, transport: str
+) -> None:
+    server = make_server().start()
+    async with get_client(url=server.url, api_key=key) as client:
+        thread_id = (await client.threads.create())["thread_id"]
+        javascript.begin("follow.watch", url=server.url, key=key, threadId=thread_id, transport=transport)
+        options: Any = {"configurable": {"n": 100, "delay": 0.01}}
+        run = await client.runs.create(
+            thread_id, "tokens", input={"messages": []}, config=options, stream_mode="messages-tuple"
+        )
+        async for part in client.runs.join_stream(thread_id, run["run_id"]):
+            if part.event == "messages":
+                break
+    server.stop()
+    server.start()
+    saw = await asyncio.to_thread(javascript.result)
+    assert saw["states"].count(["open", transport]) > 1
+    assert saw["said"].endswith(WORDS)
+    assert len(set(saw["ids"])) == len(saw["ids"])
