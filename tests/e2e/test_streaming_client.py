@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_client
 
-from tests.e2e.conftest import MakeServer
 from tests.e2e.server import Server
+from tests.e2e.servers import MakeServer
 from tests.javascript import JavaScript
 
 WORDS = "".join(f"word{number} " for number in range(100))
