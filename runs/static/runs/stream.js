@@ -2,7 +2,7 @@
 // pass, and gives it commands. Plain JavaScript for browsers and Node; docs/reference/streaming-client.md describes it.
 
 /** Milliseconds that pass at most before it connects again: the first time, and ever. */
-const PAUSES = [500, 30_000];
+const PAUSES = [500, 10_000];
 /** What another attempt would not change: statuses of HTTP, close codes of the socket, an error of the protocol. */
 const FINAL = new Set([400, 401, 403, 404, 405, 413, 422, 4400, 4401, 4403, 4404, "invalid_argument"]);
 
@@ -44,7 +44,6 @@ class OpenThread {
   closed;
   /** Seq of the last event delivered: a later `since`. */
   cursor;
-
   #options;
   #WebSocket;
   #closing = new AbortController();
