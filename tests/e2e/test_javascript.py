@@ -140,7 +140,7 @@ def test_a_message_is_injected_into_a_run(stream: Any) -> None:
     assert saw["values"]["steps"] == [0, 1, 2, 3, 4] * 2
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_a_broken_stream_is_the_whole_stream(stream: Any, seed: int) -> None:
     saw = stream("protocol.cuts", seed=seed)
     assert saw["cuts"] > 2

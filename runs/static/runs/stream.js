@@ -2,8 +2,7 @@
 // pass, and gives it commands. Plain JavaScript for browsers and Node; docs/reference/streaming-client.md describes it.
 
 /** Milliseconds that pass at most before it connects again: the first time, and ever. */
-const SHORT_PAUSE = 500;
-const LONG_PAUSE = 30_000;
+const PAUSES = [500, 10_000];
 /** What another attempt would not change: statuses of HTTP, close codes of the socket, an error of the protocol. */
 const FINAL = new Set([400, 401, 403, 404, 405, 413, 422, 4400, 4401, 4403, 4404, "invalid_argument"]);
 
@@ -35,7 +34,6 @@ export class StreamError extends Error {
  * @param {(event: object) => void} [options.onEvent] `{event_id, seq, method, params: {namespace, timestamp, data}}`
  * @param {(state: "connecting" | "open" | "waiting" | "closed", detail: object) => void} [options.onState] `detail` is
  *   `{transport}` when open, "websocket" or "sse"; `{error}` when waiting, and when the server has closed it
- * @returns {OpenThread}
  */
 export function openThread(options) {
   return new OpenThread(options);
@@ -46,7 +44,6 @@ class OpenThread {
   closed;
   /** Seq of the last event delivered: a later `since`. */
   cursor;
-
   #options;
   #WebSocket;
   #closing = new AbortController();
@@ -92,7 +89,7 @@ class OpenThread {
         return refused;
       }
       this.#tell("waiting", { error });
-      await pause(Math.random() * Math.min(LONG_PAUSE, SHORT_PAUSE * 2 ** this.#failures++), closing);
+      await pause(Math.random() * Math.min(PAUSES[0] * 2 ** this.#failures++, PAUSES[1]), closing);
     }
   }
 
@@ -245,7 +242,8 @@ function report(callback, ...args) {
 
 function pause(milliseconds, signal) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => (clearTimeout(timer), resolve()), { once: true });
+    const go = () => (clearTimeout(timer), signal.removeEventListener("abort", go), resolve());
+    const timer = setTimeout(go, milliseconds);
+    signal.addEventListener("abort", go);
   });
 }

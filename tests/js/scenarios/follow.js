@@ -9,21 +9,17 @@ const hello = { messages: [{ role: "user", content: "hello" }] };
 const isEnd = ({ method, params }) =>
   method === "lifecycle" && !params.namespace.length && ENDS.includes(params.data.event);
 
-/** Follow a thread; answers the stream with its `events` and `states` so far, and `ended` after so many runs. */
+/** Follow a thread until so many runs have ended; answers the stream with its `events` and `states` so far. */
 function follow({ url, key, threadId }, { runs = 1, ...options } = {}) {
   const events = [];
   const states = [];
-  let thread;
-  const ended = new Promise((resolve) => {
-    const onState = (state, { transport, error }) => states.push([state, transport ?? error?.code ?? null]);
-    const onEvent = (event) => {
-      events.push(event);
-      if (isEnd(event)) runs -= 1;
-      if (!runs) resolve(thread.close());
-    };
-    thread = openThread({ base: url, threadId, key, channels: CHANNELS, onEvent, onState, ...options });
-  });
-  return Object.assign(thread, { events, states, ended });
+  const onState = (state, { transport, error }) => states.push([state, transport ?? error?.code ?? null]);
+  const onEvent = (event) => {
+    events.push(event);
+    if (isEnd(event) && !(runs -= 1)) thread.close();
+  };
+  const thread = openThread({ base: url, threadId, key, channels: CHANNELS, onEvent, onState, ...options });
+  return Object.assign(thread, { events, states });
 }
 
 const started = (thread, assistant, options, input = hello) =>
@@ -48,14 +44,14 @@ async function until(look) {
   while (!look()) await new Promise((resolve) => setTimeout(resolve, 10));
 }
 
-/** One run, followed in peace, and through a proxy that breaks every connection somewhere. */
+/** One run, followed in peace, and through a proxy that breaks every connection after at most so many bytes. */
 export async function cuts(given) {
   const chance = chances(given.seed);
-  const proxy = await openProxy(given.url, { allow: () => 200 + chance() * 8000 });
-  const threadId = crypto.randomUUID();
+  const proxy = await openProxy(given.url, { allow: () => 200 + chance() * given.most });
+  const { threadId = crypto.randomUUID() } = given;
   const whole = follow({ ...given, threadId }, { since: 0 });
   const broken = follow({ ...given, url: proxy.url, threadId }, { since: 0, ...only(given.transport) });
-  await started(whole, "tokens", { n: 100, delay: 0.005 });
+  if (!given.threadId) await started(whole, "tokens", { n: 100, delay: 0.005 });
   await Promise.all([whole.closed, broken.closed]);
   proxy.close();
   return { cuts: proxy.cuts, whole: whole.events, broken: broken.events, states: broken.states };
@@ -65,7 +61,8 @@ const isUpgrade = (head) => /^upgrade: websocket/im.test(head);
 
 /** No socket comes through. */
 export async function blocked(given) {
-  const proxy = await openProxy(given.url, { refuse: isUpgrade });
+  let attempts = 0;
+  const proxy = await openProxy(given.url, { refuse: (head) => isUpgrade(head) && ++attempts });
   const thread = follow({ ...given, url: proxy.url, threadId: crypto.randomUUID() });
   await until(() => thread.states.length > 1);
   await started(thread, "tokens", { n: 20, delay: 0.01 });
@@ -73,7 +70,7 @@ export async function blocked(given) {
   proxy.cut();
   await thread.closed;
   proxy.close();
-  return { states: thread.states, said: said(thread.events) };
+  return { attempts, states: thread.states, said: said(thread.events) };
 }
 
 const said = (events) =>
@@ -93,11 +90,11 @@ export async function silent(given) {
   return { states: thread.states, said: said(thread.events) };
 }
 
-/** Follow what somebody else starts, until it ends. */
+/** Follow what somebody else starts, until it ends, over each transport. */
 export async function watch(given) {
-  const thread = follow(given, { since: 0, ...only(given.transport) });
-  await thread.closed;
-  return { states: thread.states, said: said(thread.events), ids: thread.events.map(({ event_id: id }) => id) };
+  const threads = ["websocket", "sse"].map((transport) => follow(given, { since: 0, ...only(transport) }));
+  await Promise.all(threads.map(({ closed }) => closed));
+  return threads.map(({ events, states }) => ({ events, states, said: said(events) }));
 }
 
 /** What it is told for good. */
