@@ -122,6 +122,8 @@ def watchers_miss_nothing(evidence: Evidence) -> Found:
         whole = evidence.rewatched.get(reading.thread_id)
         if whole is None:
             continue
+        if not reading.ended:
+            yield f"{reading.client} of thread {reading.thread_id} did not get to the end of its run"
         expected = whole if reading.ended else whole[: len(reading.frames)]
         if reading.frames != expected:
             difference = _difference(reading.frames, expected)

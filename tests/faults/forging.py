@@ -73,10 +73,7 @@ def story() -> Evidence:
             Reading("torn", THREAD, SECOND, None, frames_of(SECOND)[:1], 1),
             Reading("beyond", THREAD, FIRST, 99, [Frame(None, "end", b"event: end\r\ndata: null")], 1, ended=True),
         ],
-        watches=[
-            Reading("watcher", THREAD, FIRST, None, frames_of(FIRST), 2, ended=True),
-            Reading("torn watcher", THREAD, FIRST, None, frames_of(FIRST)[:2], 1),
-        ],
+        watches=[Reading("watcher", THREAD, FIRST, None, frames_of(FIRST), 2, ended=True)],
         rewatched={THREAD: frames_of(FIRST)},
         faults=[Fault("kill worker", "100", 11.5, 12.5, [100])],
         samples=[

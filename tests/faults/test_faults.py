@@ -37,7 +37,8 @@ async def test_nothing_is_lost_under_random_faults(shape: str) -> None:
 
 async def test_a_worker_that_slept_writes_nothing_more_and_a_rolling_restart_breaks_no_stream() -> None:
     """Beyond its leases it slept. One cluster has to go through both: to start one takes longest."""
-    works = InTurn([Frozen(runs=4), Rolling(clients=8, watchers=8, steps=12, delay=0.5)])
+    works = InTurn([Frozen(runs=4), Rolling(clients=8, watchers=8, steps=16, delay=0.5)])
     outcome = await run(Trial(shape="cluster", recovery_bound=_RECOVERY_SECONDS), works)
     judge(outcome)
+    assert any(watch.connections > 1 for watch in outcome.evidence.watches)
     assert any(run.attempt > 1 for run in outcome.evidence.dump.runs.values() if run.thread_id.startswith("frozen"))

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any
 
 import httpx
@@ -50,17 +50,23 @@ class Watcher:
 
     async def watch(self) -> None:
         """Collect the events of the thread to the end of its run, each once, over as many connections as it takes."""
-        async with self._http:
+        try:
             while not self.reading.ended:
-                stream = self._frames() if self._transport == "sse" else self._messages()
-                try:
-                    async with contextlib.aclosing(stream):
-                        self.reading.false_ends += await self._collect(stream)
-                except _CUTS:
-                    pass
+                with contextlib.suppress(*_CUTS):
+                    await self._watch_once()
                 await asyncio.sleep(_PAUSE)
+        # Whatever it is, the report is to tell it.
+        except Exception as exc:
+            self.reading.failed = repr(exc)
+        finally:
+            await self._http.aclose()
 
-    async def _collect(self, stream: AsyncIterator[bytes]) -> bool:
+    async def _watch_once(self) -> None:
+        stream = self._frames() if self._transport == "sse" else self._messages()
+        async with contextlib.aclosing(stream):
+            self.reading.false_ends += await self._collect(stream)
+
+    async def _collect(self, stream: AsyncGenerator[bytes]) -> bool:
         """Take the events of one connection; whether it was over as if complete before the run was."""
         seen = {frame.name for frame in self.reading.frames}
         async for data in stream:
@@ -79,7 +85,7 @@ class Watcher:
         frames = self.reading.frames
         return {"channels": CHANNELS, "since": frames[-1].id if frames else 0}
 
-    async def _frames(self) -> AsyncIterator[bytes]:
+    async def _frames(self) -> AsyncGenerator[bytes]:
         """The events of one connection for Server-Sent Events."""
         frames = FrameReader()
         async with self._http.stream("POST", self._place, json=self._wanted()) as response:
@@ -90,7 +96,7 @@ class Watcher:
                 for frame in frames.feed(piece):
                     yield frame.data.partition(b"data: ")[2].partition(b"\r\n")[0]
 
-    async def _messages(self) -> AsyncIterator[bytes]:
+    async def _messages(self) -> AsyncGenerator[bytes]:
         """The events of one WebSocket, and the answers to its commands."""
         async with connect(
             self._socket_url, additional_headers=self._headers, max_size=None, open_timeout=_SILENCE, proxy=None
