@@ -251,9 +251,8 @@ class Execution:
         )
 
     async def _conclude(self, graph: AnyGraph, config: RunnableConfig) -> Outcome:
-        values = self._emission.values
         snapshot: StateSnapshot | None = None
-        if self._may_wait(graph, values):
+        if self._emission.has_stopped or any(self._breakpoints(graph)):
             _go_on_from_latest(config)
             snapshot = await graph.aget_state(config)
         waits_for = [interrupt for task in snapshot.tasks for interrupt in task.interrupts] if snapshot else []
@@ -265,10 +264,6 @@ class Execution:
             interrupts=encode(by_task),
             waits_for_input=bool(snapshot and snapshot.next),
         )
-
-    def _may_wait(self, graph: AnyGraph, values: Any) -> bool:
-        """Whether the graph may have stopped before its end."""
-        return any(self._breakpoints(graph)) or (isinstance(values, dict) and INTERRUPT in values)
 
     def _values(self) -> bytes | None:
         values = self._emission.values

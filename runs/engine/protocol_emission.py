@@ -68,6 +68,9 @@ class ProtocolEmission(Emission):
                 self._append(as_text(_SPACES.sub("_", source), _MAX_NAME), encode(emitted), namespace)
 
     def close(self, waits_for: Iterable[Any]) -> None:
+        waits_for = list(waits_for)
+        if self._show(waits_for):
+            self._take_values((), self.values)
         self.pause()
         self._tell("lifecycle", self._subgraphs.close("completed"))
         for interrupt in waits_for:
@@ -90,10 +93,12 @@ class ProtocolEmission(Emission):
 
     def _take_values(self, namespace: Namespace, emitted: Any) -> None:
         if not namespace:
-            self.values = emitted
+            self._see("values", emitted)
         self._waiting[namespace] = Record("values", encode(emitted), namespace, now_ms())
 
     def _take_update(self, namespace: Namespace, emitted: Any) -> None:
+        if not namespace:
+            self._see("updates", emitted)
         for interrupt in emitted.get(INTERRUPT, ()) if isinstance(emitted, dict) else ():
             if len(namespace) >= len(self._asked_in.get(interrupt.id, ())):
                 self._asked_in[interrupt.id] = namespace

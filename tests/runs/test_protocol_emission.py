@@ -241,6 +241,27 @@ async def test_an_answer_goes_on_in_the_subgraph(run: Runs) -> None:
     ]
 
 
+async def test_what_still_waits_when_another_one_was_answered_is_asked_again(run: Runs) -> None:
+    one, other = [asked for _, asked in of(await run("asking_twice"), "input.requested")]
+    for answered, waiting in ((one, [other]), (other, [])):
+        command = {"resume": {answered["interrupt_id"]: "now"}}
+        records = await run("asking_twice", input=None, command=command)
+        assert [asked for _, asked in of(records, "input.requested")] == waiting
+        assert run.journal.outcome is not None and run.journal.outcome.waits_for_input is bool(waiting)
+        (*_, (_, values)) = of(records, "values")
+        shown = [interrupt["id"] for interrupt in values.get("__interrupt__", [])]
+        assert shown == [asked["interrupt_id"] for asked in waiting]
+    assert sorted(message["content"] for message in values["messages"]) == ["When? now", "Where? now", "hello"]
+
+
+@pytest.mark.parametrize("by_protocol", [True, False])
+async def test_a_graph_waits_at_a_breakpoint_of_its_subgraph(run: Runs, by_protocol: bool) -> None:
+    for stopped in (True, False):
+        given = {"input": ASKED if stopped else None, "event_streaming": by_protocol}
+        await run("stopping_deep", **given)
+        assert run.journal.outcome is not None and run.journal.outcome.waits_for_input is stopped
+
+
 async def test_custom_events_are_recorded_as_they_were_written(run: Runs) -> None:
     assert [data for _, data in of(await run("named"), "custom")] == [
         {"done": 1},
