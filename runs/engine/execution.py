@@ -26,7 +26,7 @@ from runs.engine.graphs import Registry
 from runs.engine.protocol_emission import ProtocolEmission
 from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 from runs.engine.writer import Journal
-from runs.lifecycle import ROLLED_BACK, Attempt, Outcome
+from runs.lifecycle import CANCELLED, ROLLED_BACK, Attempt, Outcome
 from runs.states import CancelAction, RunStatus
 from runs.tally import Tally
 from runs.titles import MAX_TITLE, title_of
@@ -108,12 +108,15 @@ class Execution:
     async def run(self) -> Ended:
         """Execute to the end. Never raises for what the graph does."""
         current_run.set(self.attempt.run_id)
+        if self.attempt.attempt > 1 and self.attempt.kwargs.get("event_streaming"):
+            await self._end_what_was_left()
         if self.reason is None:
             self._graph = asyncio.create_task(self._execute())
             await asyncio.wait({self._graph})
         self.on_ended()
         tally = self._conversation.close()
         if self.reason is Reason.ROLLBACK:
+            self._emission.give_up(CANCELLED["message"])
             return await self._roll_back(tally)
         outcome = self._outcome()
         if outcome is None:
@@ -126,6 +129,16 @@ class Execution:
             await self._forget_command()
         outcome = replace(outcome, title=as_text(title_of(self._emission.values), MAX_TITLE))
         return Ended.SETTLED if await self._journal.finish(outcome, tally) else Ended.LOST
+
+    async def _end_what_was_left(self) -> None:
+        """End what the attempt before this one has left open in the log.
+
+        After a drain its subgraphs just go on.
+        """
+        goes_on = not self.attempt.crashes and self.reason is None
+        for record in await self._journal.torn():
+            if record.method != "lifecycle" or not goes_on:
+                self._journal.append(record)
 
     async def _roll_back(self, tally: Tally) -> Ended:
         try:
@@ -282,7 +295,6 @@ def _go_on_from_latest(config: RunnableConfig) -> None:
 
 
 TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
-CANCELLED = {"error": "cancelled", "message": "The run was cancelled."}
 
 
 def emission_of(journal: Journal, kwargs: dict[str, Any]) -> Emission:

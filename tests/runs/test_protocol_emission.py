@@ -113,6 +113,14 @@ async def test_a_message_is_told_once_and_has_the_id_that_it_has_in_the_state(ru
     assert starts == [message["id"] for message in values["messages"] if message["type"] == "ai"]
 
 
+@pytest.mark.parametrize("graph_id", ["deep", "thinking", "echo", "recovering", "extended"])
+async def test_every_event_of_a_message_says_whose_it_is(run: Runs, graph_id: str) -> None:
+    message_id = ""
+    for _, data in of(await run(graph_id), "block"):
+        message_id = data["id"] if data["event"] == "message-start" else message_id
+        assert message_id and data["id"] == message_id
+
+
 async def test_a_message_begins_with_what_is_known_of_it(run: Runs) -> None:
     start = of(await run("thinking", configurable={"secret": "s"}), "block")[0][1]
     assert (start["event"], start["role"]) == ("message-start", "ai")
@@ -164,8 +172,8 @@ async def test_a_message_whose_model_fails_ends_in_an_error(run: Runs) -> None:
 
 async def test_a_message_with_which_the_run_fails_ends_in_an_error(run: Runs) -> None:
     records = await run("breaking")
-    ends = [data for _, data in of(records, "block") if data["event"] in ("error", "message-finish")]
-    assert ends == [{"node": "break", "event": "error", "message": "the model is gone"}]
+    ((_, start), *_, (_, end)) = of(records, "block")
+    assert end == {"node": "break", "event": "error", "message": "the model is gone", "id": start["id"]}
 
 
 async def test_a_message_that_is_not_heard_out_ends_with_its_task(run: Runs) -> None:
@@ -354,6 +362,18 @@ async def test_a_run_that_goes_on_elsewhere_leaves_its_subgraphs_alone(run: Runs
     (message,) = Reader().take(run.journal.records).messages
     assert message.done
     assert [data["event"] for _, data in of(run.journal.records, "lifecycle")] == ["started"]
+
+
+async def test_a_run_that_is_rolled_back_ends_what_was_open(run: Runs) -> None:
+    execution = run.prepare("deep", configurable={"delay": 0.02})
+    running = asyncio.create_task(execution.run())
+    while not of(run.journal.records, "block"):
+        await asyncio.sleep(0)
+    execution.stop(Reason.ROLLBACK)
+    assert await running is Ended.SETTLED
+    (message,) = Reader().take(run.journal.records).messages
+    assert message.done
+    assert [data["event"] for _, data in of(run.journal.records, "lifecycle")] == ["started", "failed"]
 
 
 @pytest.mark.parametrize("graph_id", ["deep", "tooled", "extended"])
