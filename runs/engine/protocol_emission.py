@@ -91,6 +91,10 @@ class ProtocolEmission(Emission):
         if record := self._waiting.pop(namespace, None):
             self._journal.append(record)
 
+    def _release_below(self, place: Namespace) -> None:
+        for namespace in [one for one in self._waiting if one[: len(place)] == place]:
+            self._release(namespace)
+
     def _take_values(self, namespace: Namespace, emitted: Any) -> None:
         if not namespace:
             self._see("values", emitted)
@@ -106,6 +110,8 @@ class ProtocolEmission(Emission):
 
     def _take_task(self, namespace: Namespace, task: dict[str, Any]) -> None:
         if "result" in task:
+            # Of a graph without a checkpointer nothing comes after its last values.
+            self._release_below((*namespace, f"{task['name']}:{task['id']}"))
             self._tell("block", self._speech.end_task(task["id"]))
         self._tell("lifecycle", self._subgraphs.see(namespace, task))
         self._append("tasks", encode(self._public_task(task)), namespace)

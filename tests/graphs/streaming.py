@@ -72,6 +72,12 @@ asking_twice = (
 # A subgraph that stops at a breakpoint of its own.
 stopping_deep = _graph(("child", _leaf.compile(interrupt_before=["whisper"])), ("speak", _speaks("done"))).compile()
 
+# Subgraphs at once, of which no checkpoint is kept.
+_unkept = _graph(("talk", _speaks("once"))).compile(checkpointer=False)
+fanned = (
+    _graph(("child", _unkept), ("speak", _speaks("done"))).add_node("twin", _unkept).add_edge(START, "twin").compile()
+)
+
 
 @tool
 async def look_up(place: str, runtime: ToolRuntime) -> str:

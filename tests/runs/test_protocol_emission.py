@@ -210,6 +210,19 @@ async def test_subgraphs_live_at_every_depth(run: Runs) -> None:
     ]
 
 
+async def test_the_last_values_of_a_subgraph_come_before_its_end(run: Runs) -> None:
+    records = [
+        (record.method, record.namespace, orjson.loads(record.data))
+        for record in await run("fanned", durability="async")
+    ]
+    ends = [(index, where) for index, (method, where, data) in enumerate(records) if data.get("event") == "completed"]
+    assert len(ends) == 2
+    for end, where in ends:
+        states = [index for index, one in enumerate(records) if one[:2] == ("values", where)]
+        assert len(states) == 2 and states[-1] < end
+        assert [message["content"] for message in records[states[-1]][2]["messages"]] == ["hello", "once"]
+
+
 async def test_a_life_names_its_place_and_its_task(run: Runs) -> None:
     await run("deep")
     (start, *_) = [record for record in run.journal.records if record.method == "lifecycle"]
