@@ -42,6 +42,9 @@ class Emission:
         self.fail_call: Fail | None = None
         #: The root graph's values as it emitted them last; None before the first.
         self.values: Any = None
+        #: Whether the root graph has told that a task asks or that a breakpoint was met. Its last values need not show
+        #: it: what the other tasks of the step wrote comes after.
+        self.has_stopped = False
         self._journal = journal
         self._announced: set[str | None] = set()
         self._metadata: tuple[Any, bytes] = (None, b"")
@@ -49,15 +52,15 @@ class Emission:
     @property
     def sources(self) -> list[str]:
         """The stream modes to run the graph with."""
-        return sorted({"values", *(_SOURCES[mode] for mode in self.modes if mode in _SOURCES)})
+        return sorted({"updates", "values", *(_SOURCES[mode] for mode in self.modes if mode in _SOURCES)})
 
     def take(self, namespace: Namespace, source: str, emitted: Any) -> None:
         """One item of the graph's stream. Raises EventTooLarge."""
         if source == "messages":
             self._take_message(namespace, *emitted)
             return
-        if source == "values" and not namespace:
-            self.values = emitted
+        if not namespace:
+            self._see(source, emitted)
         if source in self.modes:
             if source in ("debug", "checkpoints"):
                 emitted = _shown(emitted, self._hidden)
@@ -71,7 +74,9 @@ class Emission:
 
     def close(self, waits_for: Iterable[Any]) -> None:
         """The last values, if they were not recorded as they came, and the interrupts that wait for an answer."""
-        if "values" not in self.modes and self.values is not None:
+        waits_for = list(waits_for)
+        unshown = self._show(waits_for)
+        if unshown or ("values" not in self.modes and self.values is not None):
             self._append("values", encode(self.values), ())
         for interrupt in waits_for:
             self._append("input.requested", encode({"interrupt_id": interrupt.id, "payload": interrupt.value}), ())
@@ -81,6 +86,20 @@ class Emission:
 
     def give_up(self, error: str) -> None:
         """The graph did not get to its end. Never raises."""
+
+    def _see(self, source: str, emitted: Any) -> None:
+        """What the root graph emits."""
+        if source == "values":
+            self.values = emitted
+        if source in ("updates", "values") and isinstance(emitted, dict) and INTERRUPT in emitted:
+            self.has_stopped = True
+
+    def _show(self, waits_for: list[Any]) -> bool:
+        """See to it that the last values show an interrupt, if any waits; whether they had to be changed for it."""
+        if not waits_for or not isinstance(self.values, dict) or INTERRUPT in self.values:
+            return False
+        self.values = {**self.values, INTERRUPT: waits_for}
+        return True
 
     def _take_message(self, namespace: Namespace, message: BaseMessage, metadata: dict[str, Any]) -> None:
         data = encode(message_fields(message))

@@ -26,7 +26,7 @@ from runs.engine.graphs import Registry
 from runs.engine.protocol_emission import ProtocolEmission
 from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 from runs.engine.writer import Journal
-from runs.lifecycle import ROLLED_BACK, Attempt, Outcome
+from runs.lifecycle import CANCELLED, ROLLED_BACK, Attempt, Outcome
 from runs.states import CancelAction, RunStatus
 from runs.tally import Tally
 from runs.titles import MAX_TITLE, title_of
@@ -108,12 +108,15 @@ class Execution:
     async def run(self) -> Ended:
         """Execute to the end. Never raises for what the graph does."""
         current_run.set(self.attempt.run_id)
+        if self.attempt.attempt > 1 and self.attempt.kwargs.get("event_streaming"):
+            await self._end_what_was_left()
         if self.reason is None:
             self._graph = asyncio.create_task(self._execute())
             await asyncio.wait({self._graph})
         self.on_ended()
         tally = self._conversation.close()
         if self.reason is Reason.ROLLBACK:
+            self._emission.give_up(CANCELLED["message"])
             return await self._roll_back(tally)
         outcome = self._outcome()
         if outcome is None:
@@ -126,6 +129,16 @@ class Execution:
             await self._forget_command()
         outcome = replace(outcome, title=as_text(title_of(self._emission.values), MAX_TITLE))
         return Ended.SETTLED if await self._journal.finish(outcome, tally) else Ended.LOST
+
+    async def _end_what_was_left(self) -> None:
+        """End what the attempt before this one has left open in the log.
+
+        After a drain its subgraphs just go on.
+        """
+        goes_on = not self.attempt.crashes and self.reason is None
+        for record in await self._journal.torn():
+            if record.method != "lifecycle" or not goes_on:
+                self._journal.append(record)
 
     async def _roll_back(self, tally: Tally) -> Ended:
         try:
@@ -251,9 +264,8 @@ class Execution:
         )
 
     async def _conclude(self, graph: AnyGraph, config: RunnableConfig) -> Outcome:
-        values = self._emission.values
         snapshot: StateSnapshot | None = None
-        if self._may_wait(graph, values):
+        if self._emission.has_stopped or any(self._breakpoints(graph)):
             _go_on_from_latest(config)
             snapshot = await graph.aget_state(config)
         waits_for = [interrupt for task in snapshot.tasks for interrupt in task.interrupts] if snapshot else []
@@ -265,10 +277,6 @@ class Execution:
             interrupts=encode(by_task),
             waits_for_input=bool(snapshot and snapshot.next),
         )
-
-    def _may_wait(self, graph: AnyGraph, values: Any) -> bool:
-        """Whether the graph may have stopped before its end."""
-        return any(self._breakpoints(graph)) or (isinstance(values, dict) and INTERRUPT in values)
 
     def _values(self) -> bytes | None:
         values = self._emission.values
@@ -287,7 +295,6 @@ def _go_on_from_latest(config: RunnableConfig) -> None:
 
 
 TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
-CANCELLED = {"error": "cancelled", "message": "The run was cancelled."}
 
 
 def emission_of(journal: Journal, kwargs: dict[str, Any]) -> Emission:

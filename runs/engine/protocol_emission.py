@@ -68,6 +68,9 @@ class ProtocolEmission(Emission):
                 self._append(as_text(_SPACES.sub("_", source), _MAX_NAME), encode(emitted), namespace)
 
     def close(self, waits_for: Iterable[Any]) -> None:
+        waits_for = list(waits_for)
+        if self._show(waits_for):
+            self._take_values((), self.values)
         self.pause()
         self._tell("lifecycle", self._subgraphs.close("completed"))
         for interrupt in waits_for:
@@ -88,12 +91,18 @@ class ProtocolEmission(Emission):
         if record := self._waiting.pop(namespace, None):
             self._journal.append(record)
 
+    def _release_below(self, place: Namespace) -> None:
+        for namespace in [one for one in self._waiting if one[: len(place)] == place]:
+            self._release(namespace)
+
     def _take_values(self, namespace: Namespace, emitted: Any) -> None:
         if not namespace:
-            self.values = emitted
+            self._see("values", emitted)
         self._waiting[namespace] = Record("values", encode(emitted), namespace, now_ms())
 
     def _take_update(self, namespace: Namespace, emitted: Any) -> None:
+        if not namespace:
+            self._see("updates", emitted)
         for interrupt in emitted.get(INTERRUPT, ()) if isinstance(emitted, dict) else ():
             if len(namespace) >= len(self._asked_in.get(interrupt.id, ())):
                 self._asked_in[interrupt.id] = namespace
@@ -101,6 +110,8 @@ class ProtocolEmission(Emission):
 
     def _take_task(self, namespace: Namespace, task: dict[str, Any]) -> None:
         if "result" in task:
+            # Of a graph without a checkpointer nothing comes after its last values.
+            self._release_below((*namespace, f"{task['name']}:{task['id']}"))
             self._tell("block", self._speech.end_task(task["id"]))
         self._tell("lifecycle", self._subgraphs.see(namespace, task))
         self._append("tasks", encode(self._public_task(task)), namespace)

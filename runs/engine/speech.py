@@ -1,7 +1,6 @@
 """The messages that a graph streams, as content-block events."""
 
 import uuid
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,14 +27,13 @@ class Speech:
 
     Every message is told from its start to its end. What tools answer is none of it: it is told as their output.
     Each event begins with its message's `node`, in the form that tells it from all others that are open in the same
-    namespace. While there are such, it also carries the `id` of its message.
+    namespace, and carries the `id` of its message: a reader may hold others open that the run has lost with a process.
     """
 
     def __init__(self, hidden: frozenset[str] = frozenset()) -> None:
         self._hidden = hidden
         #: By the call of a model: see `_key`.
         self._open: dict[int | str, _Message] = {}
-        self._in: Counter[Namespace] = Counter()
         #: By the call, what LangChain knows of it and what went wrong.
         self.failed: dict[int | str, tuple[dict[str, Any], str]] = {}
         #: Calls of which nothing is to be told any more, with what they are known by.
@@ -154,7 +152,6 @@ class Speech:
             node = f"{node}:{message_id}"
         one = _Message(message_id, namespace, node, about, blocks)
         self._open[key] = one
-        self._in[namespace] += 1
         return one
 
     def _finish(self, key: int | str) -> Told:
@@ -164,13 +161,10 @@ class Speech:
     def _close(self, key: int | str, one: "_Message", events: list[Event]) -> Told:
         told = self._tell(one, events)
         del self._open[key]
-        self._in[one.namespace] -= 1
         return told
 
     def _tell(self, one: "_Message", events: list[Event]) -> Told:
-        if self._in[one.namespace] > 1:
-            return [(one.namespace, {"node": one.node, **event, "id": one.id}) for event in events]
-        return [(one.namespace, {"node": one.node, **event}) for event in events]
+        return [(one.namespace, {"node": one.node, **event, "id": one.id}) for event in events]
 
 
 class _Message:

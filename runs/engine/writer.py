@@ -17,7 +17,7 @@ from django.conf import settings
 from django.db import Error, connection
 
 from runs.database import in_database_at_last
-from runs.lifecycle import Known, Outcome, Write, known_messages, write
+from runs.lifecycle import Known, Outcome, Write, known_messages, torn, write
 from runs.postgres import is_transient
 from runs.records import Chunk, Record
 from runs.tally import Tally
@@ -79,6 +79,10 @@ class Journal:
     async def known_messages(self) -> list[Known]:
         """What is kept of the thread's messages by now."""
         return await in_database_at_last(known_messages, self.thread_id)
+
+    async def torn(self) -> list[Record]:
+        """The ends of what stands open in the run's log."""
+        return await in_database_at_last(torn, self.run_id)
 
     async def room(self) -> None:
         """Wait while too many records are on their way."""

@@ -22,12 +22,15 @@ from runs.lifecycle.create import (
 )
 from runs.lifecycle.delete import delete_run, delete_thread
 from runs.lifecycle.messages import Known, known_messages
-from runs.lifecycle.outcome import ROLLED_BACK, Outcome
+from runs.lifecycle.outcome import CANCELLED, ROLLED_BACK, Outcome
 from runs.lifecycle.release import reap, release
+from runs.lifecycle.torn import LOST_PROCESS, torn
 from runs.lifecycle.withhold import publish_thread, withhold_thread
 
 __all__ = [
+    "CANCELLED",
     "CLAIM_BATCH",
+    "LOST_PROCESS",
     "ROLLED_BACK",
     "Attempt",
     "BeingDeleted",
@@ -53,6 +56,7 @@ __all__ = [
     "request_cancel",
     "reserve_position",
     "state_changed",
+    "torn",
     "values_found",
     "withhold_thread",
     "write",

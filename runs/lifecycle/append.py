@@ -12,7 +12,8 @@ from django.utils import timezone
 from runs.lifecycle.adapted import adapted_id, adapted_time
 from runs.lifecycle.deliveries import add_delivery
 from runs.lifecycle.messages import drop_messages, keep_messages, recounted
-from runs.lifecycle.outcome import Outcome, closing_records, end_record
+from runs.lifecycle.outcome import CANCELLED, Outcome, closing_records, end_record
+from runs.lifecycle.torn import torn
 from runs.models import EventChunk, Run
 from runs.news import tell
 from runs.records import Chunk, Record, compress, decompress, pack
@@ -196,8 +197,10 @@ def finish(
 
     Without a `tally` the run's counters are what its attempts and its messages have left.
     """
-    if tally is None and not outcome.rolled_back:
-        tally = recounted(run_id)
+    if tally is None:
+        # No engine has ended it.
+        records = [*records, *_loose_ends(run_id, outcome)]
+        tally = None if outcome.rolled_back else recounted(run_id)
     now = adapted_time(timezone.now())
     error = _json(orjson.dumps(outcome.error) if outcome.error else None)
     allowed = ", ".join(f"'{status}'" for status in sorted(sources(outcome.status)))
@@ -223,6 +226,12 @@ def finish(
         # After the thread has its values: they are part of the news.
         add_delivery(run_id)
     return chunk
+
+
+def _loose_ends(run_id: uuid.UUID, outcome: Outcome) -> list[Record]:
+    """The ends of what a process has left open in the log that could not end the run itself."""
+    begun = Run.objects.filter(run_id=run_id, attempt__gt=0, kwargs__event_streaming=True)
+    return torn(run_id, (outcome.error or CANCELLED)["message"]) if begun.exists() else []
 
 
 def _asked(run_id: uuid.UUID) -> str:

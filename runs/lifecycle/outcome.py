@@ -27,6 +27,8 @@ class Outcome:
         return self.status is RunStatus.INTERRUPTED or self.rolled_back
 
 
+CANCELLED = {"error": "cancelled", "message": "The run was cancelled."}
+
 #: How much of what went wrong `end` tells; `error` tells all.
 _MAX_REASON = 500
 

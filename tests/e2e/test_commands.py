@@ -58,6 +58,33 @@ async def test_a_thread_is_started_answered_and_goes_on(
     assert (await send("agent.getTree"))["tree"]["status"] == "completed"
 
 
+@pytest.mark.parametrize("by", ["input.respond", "command"])
+async def test_interrupts_of_one_step_are_answered_one_by_one(
+    client: LangGraphClient, send: Send, thread_id: str, by: str
+) -> None:
+    async def answer(interrupt: Any) -> Any:
+        if by == "input.respond":
+            responded = await send(by, namespace=[], interrupt_id=interrupt["id"], response="now")
+            return await ended(client, thread_id, responded)
+        command: Any = {"resume": {interrupt["id"]: "now"}}
+        return await client.runs.wait(thread_id, "asking_twice", command=command)
+
+    said = {"messages": [{"role": "user", "content": "hello"}]}
+    await ended(client, thread_id, await send("run.start", assistant_id="asking_twice", input=said))
+    one, other = (await client.threads.get_state(thread_id))["interrupts"]
+    values = await answer(one)
+    assert [interrupt["id"] for interrupt in values["__interrupt__"]] == [other["id"]]
+    thread = await client.threads.get(thread_id)
+    assert thread["status"] == "interrupted"
+    assert [[interrupt["id"] for interrupt in asked] for asked in thread["interrupts"].values()] == [[other["id"]]]
+    if by == "input.respond":
+        assert (await send("agent.getTree"))["tree"]["status"] == "interrupted"
+    values = await answer(other)
+    assert {message["content"] for message in values["messages"]} == {"hello", "When? now", "Where? now"}
+    thread = await client.threads.get(thread_id)
+    assert (thread["status"], thread["interrupts"]) == ("idle", {})
+
+
 async def test_a_subgraph_is_looked_into_and_answered(client: LangGraphClient, send: Send, thread_id: str) -> None:
     await ended(client, thread_id, await send("run.start", assistant_id="nested", input={"said": []}))
     state: Any = await client.threads.get_state(thread_id, subgraphs=True)

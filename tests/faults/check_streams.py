@@ -3,11 +3,14 @@
 from itertools import pairwise
 from typing import Any
 
+import orjson
+
 from tests.faults.evidence import TERMINAL, Evidence, Found
 from tests.faults.history import Frame
 
 #: What a reader gets whose cursor is beyond the end of the run.
 _LATE_END = Frame(None, "end", b"event: end\r\ndata: null")
+_MESSAGE = b'"method":"messages"'
 
 
 def event_numbers_are_dense(evidence: Evidence) -> Found:
@@ -128,6 +131,25 @@ def watchers_miss_nothing(evidence: Evidence) -> Found:
         if reading.frames != expected:
             difference = _difference(reading.frames, expected)
             yield f"{reading.client} of thread {reading.thread_id} in {reading.connections} connections: {difference}"
+
+
+def messages_end(evidence: Evidence) -> Found:
+    """Every message that a run begins is told to its end, whatever its processes went through, and only once."""
+    for thread_id, frames in evidence.rewatched.items():
+        begun: dict[tuple[str, ...], int | None] = {}
+        for frame in frames:
+            if _MESSAGE not in frame.data:
+                continue
+            params = orjson.loads(frame.data)["params"]
+            event, message = params["data"]["event"], (*params["namespace"], params["data"].get("id", ""))
+            if event == "message-start":
+                begun[message] = frame.id
+            elif message not in begun:
+                yield f"thread {thread_id}: {event} {frame.id} is of no message that is open"
+            elif event in ("message-finish", "error"):
+                del begun[message]
+        for message, seq in begun.items():
+            yield f"thread {thread_id}: message {message[-1]}, which began with event {seq}, has no end"
 
 
 def breaks_look_like_breaks(evidence: Evidence) -> Found:

@@ -50,6 +50,7 @@ CHECKS: tuple[Check, ...] = (
     check_streams.streams_are_read_again_the_same,
     check_streams.streams_end_with_their_run,
     check_streams.watchers_miss_nothing,
+    check_streams.messages_end,
     check_streams.breaks_look_like_breaks,
     check_streams.readers_do_not_fail,
     check_service.failures_are_honest,

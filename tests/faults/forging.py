@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+import orjson
+
 from tests.faults.evidence import (
     CheckpointRow,
     ChunkRow,
@@ -134,6 +136,18 @@ def story() -> Evidence:
 def frames_of(run_id: str) -> list[Frame]:
     found = [(seq, method) for seq, (run, method, _) in enumerate(EVENTS, start=1) if run == run_id]
     return [Frame(seq, method, f"event: {method}\r\nid: {seq}".encode()) for seq, method in found]
+
+
+def message_frames(*events: str) -> list[Frame]:
+    """Events of the protocol, of one message."""
+    return [
+        Frame(
+            seq,
+            str(seq),
+            orjson.dumps({"method": "messages", "params": {"namespace": [], "data": {"event": event, "id": "m"}}}),
+        )
+        for seq, event in enumerate(events, start=1)
+    ]
 
 
 def set_run(evidence: Evidence, run_id: str, **changes: Any) -> None:

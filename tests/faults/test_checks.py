@@ -27,6 +27,7 @@ from tests.faults.forging import (
     let_second_end_first,
     make_second_a_question,
     make_second_an_answer,
+    message_frames,
     roll_all_back,
     set_batch,
     set_event,
@@ -205,6 +206,8 @@ FORGERIES: list[tuple[str, str, Forge]] = [
     ("watchers_miss_nothing", "not to the end", lambda e: e.watches[0].frames.pop()),
     ("watchers_miss_nothing", "other bytes", lambda e: e.watches[0].frames.__setitem__(0, Frame(1, "1", b"other"))),
     ("watchers_miss_nothing", "nothing left", lambda e: e.rewatched.update({THREAD: []})),
+    ("messages_end", "torn", lambda e: e.rewatched.update({"other": message_frames("message-start")})),
+    ("messages_end", "of none", lambda e: e.rewatched.update({"other": message_frames("content-block-delta")})),
     ("breaks_look_like_breaks", "a clean end for a watcher", lambda e: setattr(e.watches[0], "false_ends", 1)),
     ("streams_end_with_their_run", "no end", lambda e: e.rereads[FIRST].pop()),
     ("streams_end_with_their_run", "a gap", lambda e: e.rereads[FIRST].insert(0, Frame(0, "gap", b""))),
@@ -293,6 +296,13 @@ def test_an_answer_goes_on_from_its_question() -> None:
     assert "threads_are_as_their_runs_left_them" in seen(evidence)
     evidence.dump.states[THREAD] = StateRow(THREAD, SECOND, evidence.dump.threads[THREAD].values)
     assert "threads_are_as_their_runs_left_them" not in seen(evidence)
+
+
+@pytest.mark.parametrize("end", ["message-finish", "error"])
+def test_a_message_that_was_torn_has_an_end(end: str) -> None:
+    evidence = story()
+    evidence.rewatched["other"] = message_frames("message-start", "content-block-delta", end)
+    assert seen(evidence) == set()
 
 
 def test_a_key_that_made_nothing_may_stand_for_another_request() -> None:

@@ -53,6 +53,32 @@ _asking_child = _graph(("leaf", _asking_leaf.compile()))
 asking_deep = _graph(("child", _asking_child.compile()), ("speak", _speaks("done"))).compile()
 
 
+def _asks(question: str) -> Node:
+    async def ask(state: MessagesState) -> dict[str, Any]:
+        return {"messages": [AIMessage(f"{question} {interrupt(question)}")]}
+
+    return ask
+
+
+# Two nodes of one step ask.
+asking_twice = (
+    StateGraph(MessagesState)
+    .add_node("one", _asks("When?"))
+    .add_node("other", _asks("Where?"))
+    .add_edge(START, "one")
+    .add_edge(START, "other")
+    .compile()
+)
+# A subgraph that stops at a breakpoint of its own.
+stopping_deep = _graph(("child", _leaf.compile(interrupt_before=["whisper"])), ("speak", _speaks("done"))).compile()
+
+# Subgraphs at once, of which no checkpoint is kept.
+_unkept = _graph(("talk", _speaks("once"))).compile(checkpointer=False)
+fanned = (
+    _graph(("child", _unkept), ("speak", _speaks("done"))).add_node("twin", _unkept).add_edge(START, "twin").compile()
+)
+
+
 @tool
 async def look_up(place: str, runtime: ToolRuntime) -> str:
     """Says how it is there, bit by bit."""

@@ -30,14 +30,14 @@ def noted(notebook: Notebook) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(
     ("modes", "sources"),
     [
-        ([], ["values"]),
+        ([], ["updates", "values"]),
         (["updates"], ["updates", "values"]),
-        (["messages", "messages-tuple"], ["messages", "values"]),
-        (["custom", "debug", "tasks", "checkpoints"], ["checkpoints", "custom", "debug", "tasks", "values"]),
-        (["events", "values"], ["values"]),
+        (["messages", "messages-tuple"], ["messages", "updates", "values"]),
+        (["custom", "debug", "tasks", "checkpoints"], ["checkpoints", "custom", "debug", "tasks", "updates", "values"]),
+        (["events", "values"], ["updates", "values"]),
     ],
 )
-def test_a_graph_is_run_with_what_feeds_the_modes_and_its_values(
+def test_a_graph_is_run_with_what_feeds_the_modes_and_what_tells_how_it_ends(
     notebook: Notebook, modes: list[str], sources: list[str]
 ) -> None:
     assert emission(notebook, *modes).sources == sources
@@ -64,12 +64,19 @@ def test_the_last_values_are_recorded_in_any_case(notebook: Notebook) -> None:
     for number in range(3):
         emitted.take((), "values", {"a": number})
     emitted.take(("child:1",), "values", {"b": 1})
-    emitted.close([Interrupt("why", id="i")])
-    assert emitted.values == {"a": 2}
-    assert noted(notebook) == [
-        ("values", {"a": 2}),
-        ("input.requested", {"interrupt_id": "i", "payload": "why"}),
-    ]
+    emitted.close([])
+    assert noted(notebook) == [("values", {"a": 2})]
+
+
+@pytest.mark.parametrize("modes", [["values"], ["updates"]])
+def test_the_last_values_show_what_waits_for_an_answer(notebook: Notebook, modes: list[str]) -> None:
+    emitted = emission(notebook, *modes)
+    asked = Interrupt("why", id="i")
+    emitted.take((), "values", {"a": 1, "__interrupt__": (asked,)})
+    emitted.take((), "values", {"a": 2})
+    emitted.close([asked])
+    (*_, (_, values), (last, _)) = noted(notebook)
+    assert (values["a"], [one["id"] for one in values["__interrupt__"]], last) == (2, ["i"], "input.requested")
 
 
 def test_the_last_values_are_recorded_once(notebook: Notebook) -> None:

@@ -43,6 +43,9 @@ class FakeJournal:
     async def known_messages(self) -> list[Known]:
         return self.known
 
+    async def torn(self) -> list[Record]:
+        return []
+
     async def room(self) -> None:
         return None
 

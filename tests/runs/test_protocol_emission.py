@@ -113,6 +113,14 @@ async def test_a_message_is_told_once_and_has_the_id_that_it_has_in_the_state(ru
     assert starts == [message["id"] for message in values["messages"] if message["type"] == "ai"]
 
 
+@pytest.mark.parametrize("graph_id", ["deep", "thinking", "echo", "recovering", "extended"])
+async def test_every_event_of_a_message_says_whose_it_is(run: Runs, graph_id: str) -> None:
+    message_id = ""
+    for _, data in of(await run(graph_id), "block"):
+        message_id = data["id"] if data["event"] == "message-start" else message_id
+        assert message_id and data["id"] == message_id
+
+
 async def test_a_message_begins_with_what_is_known_of_it(run: Runs) -> None:
     start = of(await run("thinking", configurable={"secret": "s"}), "block")[0][1]
     assert (start["event"], start["role"]) == ("message-start", "ai")
@@ -164,8 +172,8 @@ async def test_a_message_whose_model_fails_ends_in_an_error(run: Runs) -> None:
 
 async def test_a_message_with_which_the_run_fails_ends_in_an_error(run: Runs) -> None:
     records = await run("breaking")
-    ends = [data for _, data in of(records, "block") if data["event"] in ("error", "message-finish")]
-    assert ends == [{"node": "break", "event": "error", "message": "the model is gone"}]
+    ((_, start), *_, (_, end)) = of(records, "block")
+    assert end == {"node": "break", "event": "error", "message": "the model is gone", "id": start["id"]}
 
 
 async def test_a_message_that_is_not_heard_out_ends_with_its_task(run: Runs) -> None:
@@ -200,6 +208,19 @@ async def test_subgraphs_live_at_every_depth(run: Runs) -> None:
         (("child", "leaf"), "completed", None),
         (("child",), "completed", None),
     ]
+
+
+async def test_the_last_values_of_a_subgraph_come_before_its_end(run: Runs) -> None:
+    records = [
+        (record.method, record.namespace, orjson.loads(record.data))
+        for record in await run("fanned", durability="async")
+    ]
+    ends = [(index, where) for index, (method, where, data) in enumerate(records) if data.get("event") == "completed"]
+    assert len(ends) == 2
+    for end, where in ends:
+        states = [index for index, one in enumerate(records) if one[:2] == ("values", where)]
+        assert len(states) == 2 and states[-1] < end
+        assert [message["content"] for message in records[states[-1]][2]["messages"]] == ["hello", "once"]
 
 
 async def test_a_life_names_its_place_and_its_task(run: Runs) -> None:
@@ -239,6 +260,27 @@ async def test_an_answer_goes_on_in_the_subgraph(run: Runs) -> None:
         (("child", "leaf"), "completed"),
         (("child",), "completed"),
     ]
+
+
+async def test_what_still_waits_when_another_one_was_answered_is_asked_again(run: Runs) -> None:
+    one, other = [asked for _, asked in of(await run("asking_twice"), "input.requested")]
+    for answered, waiting in ((one, [other]), (other, [])):
+        command = {"resume": {answered["interrupt_id"]: "now"}}
+        records = await run("asking_twice", input=None, command=command)
+        assert [asked for _, asked in of(records, "input.requested")] == waiting
+        assert run.journal.outcome is not None and run.journal.outcome.waits_for_input is bool(waiting)
+        (*_, (_, values)) = of(records, "values")
+        shown = [interrupt["id"] for interrupt in values.get("__interrupt__", [])]
+        assert shown == [asked["interrupt_id"] for asked in waiting]
+    assert sorted(message["content"] for message in values["messages"]) == ["When? now", "Where? now", "hello"]
+
+
+@pytest.mark.parametrize("by_protocol", [True, False])
+async def test_a_graph_waits_at_a_breakpoint_of_its_subgraph(run: Runs, by_protocol: bool) -> None:
+    for stopped in (True, False):
+        given = {"input": ASKED if stopped else None, "event_streaming": by_protocol}
+        await run("stopping_deep", **given)
+        assert run.journal.outcome is not None and run.journal.outcome.waits_for_input is stopped
 
 
 async def test_custom_events_are_recorded_as_they_were_written(run: Runs) -> None:
@@ -333,6 +375,18 @@ async def test_a_run_that_goes_on_elsewhere_leaves_its_subgraphs_alone(run: Runs
     (message,) = Reader().take(run.journal.records).messages
     assert message.done
     assert [data["event"] for _, data in of(run.journal.records, "lifecycle")] == ["started"]
+
+
+async def test_a_run_that_is_rolled_back_ends_what_was_open(run: Runs) -> None:
+    execution = run.prepare("deep", configurable={"delay": 0.02})
+    running = asyncio.create_task(execution.run())
+    while not of(run.journal.records, "block"):
+        await asyncio.sleep(0)
+    execution.stop(Reason.ROLLBACK)
+    assert await running is Ended.SETTLED
+    (message,) = Reader().take(run.journal.records).messages
+    assert message.done
+    assert [data["event"] for _, data in of(run.journal.records, "lifecycle")] == ["started", "failed"]
 
 
 @pytest.mark.parametrize("graph_id", ["deep", "tooled", "extended"])

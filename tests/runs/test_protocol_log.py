@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 import pytest
 from django.conf import LazySettings
+from langchain_core.language_models.chat_model_stream import ChatModelStream
+from langgraph_sdk.stream.decoders import MessagesDecoder
 
 from accounts.models import User
 from accounts.tenancy import Tenant
@@ -17,8 +19,11 @@ from runs.engine.execution import Ended, Execution
 from runs.engine.graphs import Registry
 from runs.engine.storage import FencedSaver, open_saver, site_database
 from runs.engine.writer import Journal, Pen
+from runs.lifecycle import LOST_PROCESS, Attempt
 from runs.models import Run, Thread
-from runs.records import Record, unpack
+from runs.protocol.events import EventStream
+from runs.protocol.selection import selection
+from runs.records import Chunk, Record, unpack
 from tests.factories import chunks_of, make_run, make_thread, run_kwargs, tenant_of
 from tests.runs.protocol_runs import ASKED, Reader, loaded_graphs, of, told
 
@@ -64,15 +69,33 @@ def asked(tenant: Tenant, thread: Thread, graph_id: str, **over: Any) -> Run:
     return run
 
 
+async def claimed(run: Run) -> Attempt:
+    """The next attempt, which is one at this run."""
+    (attempt,) = await in_database(lifecycle.claim, "tests", 10)
+    assert attempt.run_id == run.pk
+    return attempt
+
+
 class Engine:
     def __init__(self, registry: Registry, saver: FencedSaver, pen: Pen) -> None:
         self._parts = registry, saver, pen
 
+    async def lose(self, run: Run, *, crashed: bool) -> None:
+        """Executes the run until it speaks; then its claim is lost, and with it all that it does from then on."""
+        registry, saver, pen = self._parts
+        attempt = await claimed(run)
+        attempt.kwargs["config"]["configurable"]["delay"] = 0.05
+        journal = Journal(pen, attempt.run_id, attempt.claim, attempt.thread_id)
+        running = asyncio.create_task(Execution(attempt, journal, registry, saver).run())
+        while not any(b"content-block-delta" in one.payload for one in await in_database(chunks_of, run.thread_id)):
+            await asyncio.sleep(0)
+        assert await in_database(lambda: lifecycle.release([(attempt.run_id, attempt.claim)], crashed=crashed)) == 1
+        assert await running is Ended.LOST
+
     async def __call__(self, run: Run) -> list[Record]:
         """Executes the run, which is the next one; answers what the log holds of it."""
         registry, saver, pen = self._parts
-        (attempt,) = await in_database(lifecycle.claim, "tests", 10)
-        assert attempt.run_id == run.pk
+        attempt = await claimed(run)
         journal = Journal(pen, attempt.run_id, attempt.claim, attempt.thread_id)
         assert await Execution(attempt, journal, registry, saver).run() is Ended.SETTLED
         chunks = await in_database(chunks_of, run.thread_id)
@@ -126,3 +149,44 @@ async def test_what_a_graph_of_its_own_stream_tells_is_in_the_log(
     records = await execute(await in_database(asked, tenant, thread, "extended"))
     assert of(records, "custom:words")[0] == ((), {"count": 1})
     assert data_of(records, "end") == {"status": "success", "graph_id": "extended"}
+
+
+def heard(chunks: list[Chunk], namespace: list[str]) -> list[ChatModelStream]:
+    """The messages of one place, as the Python SDK puts them together."""
+    stream = EventStream(selection(["messages"]), 0)
+    decoder = MessagesDecoder(namespace, lambda **about: ChatModelStream(**about))
+    events = [orjson.loads(event.body) for chunk in chunks for event in stream.render(chunk)]
+    return [message for event in events for message in decoder.feed(event)]
+
+
+async def test_a_message_that_was_torn_ends_and_the_next_attempt_is_heard(
+    tenant: Tenant, thread: Thread, execute: Engine
+) -> None:
+    run = await in_database(asked, tenant, thread, "deep")
+    await execute.lose(run, crashed=True)
+    records = await execute(run)
+    (first, *_, last) = [record for record in records if record.method == "lifecycle"]
+    lives = [(where, data["event"]) for where, data in of(records, "lifecycle")]
+    assert lives[:3] == [(("child",), "started"), (("child",), "failed"), (("child",), "started")]
+    assert orjson.loads(last.data)["event"] == "completed"
+    torn, whole = heard(await in_database(chunks_of, run.thread_id), list(first.namespace))
+    assert torn.done
+    with pytest.raises(RuntimeError, match=LOST_PROCESS):
+        torn.text.get()
+    assert (whole.done, whole.text.get()) == (True, "from the child")
+
+
+async def test_the_ends_of_what_was_torn_come_before_all_else(tenant: Tenant, thread: Thread, execute: Engine) -> None:
+    run = await in_database(asked, tenant, thread, "deep")
+    await execute.lose(run, crashed=True)
+    records = [record for record in await execute(run) if record.method != "message"]
+    (_, begins) = [index for index, record in enumerate(records) if record.method == "metadata"]
+    ends = [(record.method, orjson.loads(record.data)["event"]) for record in records[begins + 1 :][:2]]
+    assert ends == [("block", "error"), ("lifecycle", "failed")]
+
+
+async def test_after_a_drain_a_subgraph_just_goes_on(tenant: Tenant, thread: Thread, execute: Engine) -> None:
+    run = await in_database(asked, tenant, thread, "deep")
+    await execute.lose(run, crashed=False)
+    lives = [data["event"] for _, data in of(await execute(run), "lifecycle")]
+    assert "failed" not in lives and lives[-1] == "completed"
