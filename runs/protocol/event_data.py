@@ -6,6 +6,9 @@ import orjson
 
 _INTERRUPT = b'"__interrupt__"'
 
+#: How the data of an interrupt goes on to its end, the payload and the closing brace.
+_INTERRUPT_ID, _PAYLOAD = b'{"interrupt_id":', b',"payload":'
+
 #: Keys of an update that are no nodes.
 _NO_NODES = frozenset({"__interrupt__", "__metadata__"})
 
@@ -55,6 +58,12 @@ def custom(data: bytes) -> tuple[str, bytes]:
 
 def named(name: str, payload: bytes) -> bytes:
     return b'{"name":%b,"payload":%b}' % (orjson.dumps(name), payload)
+
+
+def asked(data: bytes) -> bytes:
+    """What an interrupt asks: its `payload`, and the same once more as `value`, where Python's clients look for it."""
+    head, found, payload = data.partition(_PAYLOAD)
+    return b'%b,"value":%b' % (data[:-1], payload) if found and head.startswith(_INTERRUPT_ID) else data
 
 
 def running(metadata: bytes) -> bytes:

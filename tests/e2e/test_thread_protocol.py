@@ -200,8 +200,14 @@ async def test_each_checkpoint_comes_right_before_its_values(open_thread: OpenTh
 # How runs end, wait and go on.
 
 
-@pytest.mark.parametrize(("graph", "depth"), [("interrupt", 0), ("asking_deep", 2)], ids=["root", "subgraph"])
-async def test_a_run_that_asks_goes_on_with_the_answer(open_thread: OpenThread, graph: str, depth: int) -> None:
+@pytest.mark.parametrize(
+    ("graph", "depth", "question"),
+    [("interrupt", 0, {"question": "May I?", "said": "hello"}), ("asking_deep", 2, {"question": "How deep?"})],
+    ids=["root", "subgraph"],
+)
+async def test_a_run_that_asks_goes_on_with_the_answer(
+    open_thread: OpenThread, graph: str, depth: int, question: Any
+) -> None:
     async with open_thread(graph) as thread:
         await thread.run.start(input=HELLO)
 
@@ -210,7 +216,7 @@ async def test_a_run_that_asks_goes_on_with_the_answer(open_thread: OpenThread, 
 
         await eventually(asked)
         [asking] = thread.interrupts
-        assert len(asking["namespace"]) == depth
+        assert (len(asking["namespace"]), asking["value"]) == (depth, question)
         await thread.run.respond("yes")
         values = await asyncio.wait_for(thread.output, 60)
         assert "answered: yes" in texts(values)

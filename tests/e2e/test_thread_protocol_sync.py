@@ -104,6 +104,7 @@ def test_a_question_is_answered(open_thread: OpenThread) -> None:
     with open_thread("interrupt") as thread:
         thread.run.start(input=HELLO)
         until(lambda: thread.interrupted)
+        assert [one["value"] for one in thread.interrupts] == [{"question": "May I?", "said": "hello"}]
         thread.run.respond("yes")
         assert texts(thread.output) == ["hello", "answered: yes"]
 
