@@ -27,6 +27,7 @@ from runs.engine.protocol_emission import ProtocolEmission
 from runs.engine.storage import WRITER_KEY, FencedSaver, Scope, StaleAttempt, Writer
 from runs.engine.writer import Journal
 from runs.lifecycle import ROLLED_BACK, Attempt, Outcome
+from runs.protocol import run_ends
 from runs.states import CancelAction, RunStatus
 from runs.tally import Tally
 from runs.titles import MAX_TITLE, title_of
@@ -287,7 +288,7 @@ def _go_on_from_latest(config: RunnableConfig) -> None:
 
 
 TIMED_OUT = {"error": "timeout", "message": "The run took longer than it may."}
-CANCELLED = {"error": "cancelled", "message": "The run was cancelled."}
+CANCELLED = {"error": "cancelled", "message": run_ends.CANCELLED}
 
 
 def emission_of(journal: Journal, kwargs: dict[str, Any]) -> Emission:

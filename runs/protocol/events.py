@@ -45,7 +45,11 @@ _TOLD: dict[bytes, tuple[str, str, Callable[[bytes], list[bytes]]]] = {
     b"values": ("values", "values", lambda data: [event_data.without_interrupts(data)]),
     b"updates": ("updates", "updates", event_data.updates),
     b"input.requested": ("input.requested", "input", lambda data: [event_data.asked(data)]),
-    b"checkpoints": ("checkpoints", "checkpoints", lambda data: [found] if (found := event_data.checkpoint(data)) else []),
+    b"checkpoints": (
+        "checkpoints",
+        "checkpoints",
+        lambda data: [found] if (found := event_data.checkpoint(data)) else [],
+    ),
 }
 
 #: Where an attempt at a run begins or the run ends: what no one goes on with ends before.
