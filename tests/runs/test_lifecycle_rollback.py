@@ -9,9 +9,10 @@ from django.forms.models import model_to_dict
 from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import ROLLED_BACK, CancelResult, Outcome, Write
+from runs.lifecycle import ROLLED_BACK, CancelResult, Outcome
 from runs.models import Message, Run, Thread
 from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
+from tests.appending import append
 from tests.factories import chunks_of, make_run, make_thread, new_run, place_of, tenant_of
 from tests.fakes import numbered
 
@@ -40,7 +41,7 @@ def cancel(run: Run, action: CancelAction = CancelAction.ROLLBACK) -> CancelResu
 def end(run: Run, outcome: Outcome) -> bool:
     run.refresh_from_db()
     assert run.claim
-    written = lifecycle.write([Write(run.pk, run.claim, run.thread_id, outcome=outcome)])[0] is not None
+    written = append(run, outcome=outcome) is not None
     run.refresh_from_db()
     return written
 

@@ -9,10 +9,11 @@ from django.conf import settings
 from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import ROLLED_BACK, Outcome, Write
+from runs.lifecycle import ROLLED_BACK, Outcome
 from runs.models import Run
 from runs.records import unpack
 from runs.states import CancelAction, RunStatus
+from tests.appending import append
 from tests.factories import chunks_of, make_run, make_thread, tenant_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,7 +43,7 @@ def end_of(run: Run) -> Any:
 
 def end(run: Run, outcome: Outcome) -> Any:
     assert run.claim
-    assert lifecycle.write([Write(run.pk, run.claim, run.thread_id, outcome=outcome)]) != [None]
+    assert append(run, outcome=outcome)
     return end_of(run)
 
 
