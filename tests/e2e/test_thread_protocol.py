@@ -13,7 +13,7 @@ from langgraph_sdk.client import LangGraphClient
 
 from tests.e2e.server import Server
 from tests.e2e.waiting import eventually
-from tests.e2e.watching import TRANSPORTS, Event, Watch, datas, ends_a_run, recorded
+from tests.e2e.watching import TRANSPORTS, Event, Watch, datas, ends_a_run, recorded, text_of, texts
 from tests.faults.proxy import Proxy
 
 HELLO: Any = {"messages": [{"role": "user", "content": "hello"}]}
@@ -38,15 +38,6 @@ def open_thread(client: LangGraphClient, key: str, transport: Any) -> OpenThread
         )
 
     return open_thread
-
-
-def texts(values: Any) -> list[str]:
-    """What the messages of a state say; content may be a string or blocks."""
-    return [_text(message["content"]) for message in values["messages"]]
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
 
 
 async def all_of(source: Any) -> list[Any]:
@@ -103,7 +94,7 @@ async def test_a_streamed_message_is_the_one_of_the_state(open_thread: OpenThrea
     assert len(found) == 4 and len(whole) == 2
     for message in whole:
         same = found[message.id]
-        assert (message.text, message.tool_calls) == (_text(same["content"]), same["tool_calls"])
+        assert (message.text, message.tool_calls) == (text_of(same["content"]), same["tool_calls"])
 
 
 async def test_words_come_while_their_message_is_not_finished(open_thread: OpenThread, client: LangGraphClient) -> None:
@@ -128,7 +119,7 @@ async def test_a_tool_call_streams_its_input_what_it_says_and_its_output(open_th
         [call] = await all_of(thread.tool_calls)
         assert (call.name, call.tool_call_id, call.input) == ("count", "call-1", {"to": 3})
         assert await all_of(call.deltas) == ["1 ", "2 ", "3 "]
-        assert _text((await call.output)["content"]) == "counted to 3"
+        assert text_of((await call.output)["content"]) == "counted to 3"
 
 
 async def test_subgraphs_are_found_on_every_level_with_what_they_say(open_thread: OpenThread) -> None:
@@ -315,7 +306,7 @@ async def test_the_other_api_watches_a_run_of_the_protocol(open_thread: OpenThre
         [node] for node in ("report", "call", "tools", "child", "speak")
     ]
     words = [part.data[0]["content"] for part in tuples if part.event == "messages"]
-    assert "".join(map(_text, words)).endswith("".join(WORDS))
+    assert "".join(map(text_of, words)).endswith("".join(WORDS))
 
 
 async def test_a_stream_of_before_is_gone_on_with(open_thread: OpenThread, client: LangGraphClient) -> None:

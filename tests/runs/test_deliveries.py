@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import Organization, User
+from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.lifecycle import ROLLED_BACK, Outcome, deliveries
@@ -30,11 +30,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 ROOM = Room(total=20, for_organization=10, for_receiver=4)
 ERROR = {"error": "ValueError", "message": "no"}
-
-
-@pytest.fixture
-def tenant(alice: User, acme: Organization) -> Tenant:
-    return tenant_of(alice)
 
 
 @pytest.fixture

@@ -26,11 +26,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 NEVER = 60.0
 
 
-@pytest.fixture
-def run(alice: User, acme: object) -> Run:
-    return make_run(tenant_of(alice), status=RunStatus.RUNNING)
-
-
 @pytest.fixture(autouse=True)
 def layer(request: pytest.FixtureRequest, settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """How the doorbell rings. Where it rings every time, nobody looks without having heard it."""

@@ -9,15 +9,12 @@ import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from django.conf import LazySettings
 
-from accounts.models import User
 from runs.log import Hub, current_hub, follow_run
 from runs.log.hub import Subscription
 from runs.models import Run
 from runs.records import Chunk, unpack
 from runs.signals import chunks_committed
-from runs.states import RunStatus
 from tests.appending import SUCCESS, emit
-from tests.factories import make_run, tenant_of
 from tests.fakes import FaultyLayer
 
 
@@ -153,11 +150,6 @@ async def hub_of(faulty: FaultyLayer) -> AsyncIterator[Hub]:
     assert hub._layer is faulty
     yield hub
     await hub.stop()
-
-
-@pytest.fixture
-def run(alice: User, acme: object) -> Run:
-    return make_run(tenant_of(alice), status=RunStatus.RUNNING)
 
 
 async def until(condition: Callable[[], object], seconds: float = 10) -> None:

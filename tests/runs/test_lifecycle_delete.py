@@ -2,7 +2,6 @@
 
 import pytest
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.models import EventChunk, Purge, Run, Thread
@@ -10,17 +9,12 @@ from runs.records import record
 from runs.signals import cancel_requested, chunks_committed, runs_pending, threads_deleted
 from runs.states import RunStatus, ThreadStatus
 from tests.appending import SUCCESS, append
-from tests.factories import chunks_of, make_run, make_thread, tenant_of
+from tests.factories import chunks_of, make_run, make_thread
 from tests.fakes import heard, numbered
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ACTIVE = [RunStatus.PENDING, RunStatus.RUNNING]
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 def test_a_deleted_run_takes_its_events_along(tenant: Tenant) -> None:

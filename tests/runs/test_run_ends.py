@@ -6,7 +6,6 @@ import orjson
 import pytest
 from django.conf import settings
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.lifecycle import ROLLED_BACK, Outcome
@@ -14,16 +13,11 @@ from runs.models import Run
 from runs.records import unpack
 from runs.states import CancelAction, RunStatus
 from tests.appending import append
-from tests.factories import chunks_of, make_run, make_thread, tenant_of
+from tests.factories import chunks_of, make_run, make_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LONG = {"error": "ValueError", "message": "no " * 1000}
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 @pytest.fixture
