@@ -1,6 +1,6 @@
 """Commands that several send at once: an interrupt is answered once, and what is said is taken once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -8,6 +8,7 @@ import pytest
 from django.db import connections
 
 from accounts.tenancy import Tenant
+from runs import lifecycle
 from runs.exceptions import Conflict
 from runs.identifiers import new_id
 from runs.models import Run, Thread
@@ -199,3 +200,19 @@ def test_an_answer_for_an_assistant_that_is_not_the_last_any_more_is_not_taken(
     with pytest.raises(CommandFailed) as failed:
         respond(tenant, waiting)
     assert failed.value.code == "unknown_error" and Run.objects.count() == 1
+
+
+def test_a_thread_that_comes_while_it_is_not_held_is_held_before_a_run_takes_its_turn(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread_id, lock, held = str(new_id()), lifecycle.lock_threads, []
+
+    def lock_too_early(thread_ids: list[str]) -> Collection[str]:
+        held.append([] if not held else lock(thread_ids))
+        if len(held) == 1:
+            make_thread(tenant, thread_id=thread_id)
+        return held[-1]
+
+    monkeypatch.setattr(lifecycle, "lock_threads", lock_too_early)
+    assert isinstance(start(tenant, thread_id, {}), Done)
+    assert held == [[], [thread_id]]
