@@ -69,6 +69,15 @@ class UnreliableLayer(InMemoryChannelLayer):
             await super().group_send(group, message)
 
 
+#: Channel layers, by what becomes of the doorbell.
+LAYERS = {
+    "live": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10000}},
+    "full": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1}},
+    "unreliable": {"BACKEND": "tests.fakes.UnreliableLayer"},
+    "silent": {"BACKEND": "tests.fakes.ForgetfulLayer"},
+}
+
+
 class Notebook:
     """A journal that keeps what it is given."""
 

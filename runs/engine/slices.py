@@ -6,11 +6,9 @@ from typing import Any
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 
 from runs.engine.encode import message_fields
-from runs.protocol.content import blocks_of
+from runs.protocol.content import TEXTS, blocks_of
 
 Block = dict[str, Any]
-
-_TEXTS = {"text": "text", "reasoning": "reasoning"}
 
 
 def slice_of(message: BaseMessage) -> list[Any]:
@@ -66,7 +64,7 @@ class EventSlices:
         return []
 
     def _start(self, index: int, content: Mapping[str, Any]) -> list[Block]:
-        text = content.get(_TEXTS.get(content["type"], "args"))
+        text = content.get(TEXTS.get(content["type"], "args"))
         self._told[index] = content["type"], text if isinstance(text, str) else ""
         return [{**content, "index": index}]
 
@@ -91,7 +89,7 @@ class EventSlices:
         return [{"type": kind, field: text, "index": index}]
 
     def _finish(self, index: int, content: Mapping[str, Any]) -> list[Block]:
-        field = _TEXTS.get(content["type"])
+        field = TEXTS.get(content["type"])
         if field is None:
             return [{**content, "index": index}]
         _, told = self._told.get(index, ("", ""))

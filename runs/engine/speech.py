@@ -14,7 +14,7 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import UsageMetadata, add_usage
 
 from runs.engine.slices import EventSlices, slice_of
-from runs.protocol.blocks import Event, MessageBlocks
+from runs.protocol.blocks import Event, MessageBlocks, made_by
 
 Namespace = tuple[str, ...]
 Told = list[tuple[Namespace, Event]]
@@ -141,12 +141,7 @@ class Speech:
         metadata: Mapping[str, Any] | None = None,
     ) -> "_Message":
         public = {k: v for k, v in about.items() if k not in self._hidden and not k.startswith("__")}
-        model = {
-            "provider": response.get("model_provider") or about.get("ls_provider"),
-            "model": response.get("model_name") or about.get("ls_model_name"),
-        }
-        known = {name: value for name, value in model.items() if value}
-        blocks = MessageBlocks(message_id, {**public, **known, **(metadata or {})}, role)
+        blocks = MessageBlocks(message_id, {**public, **made_by(response, about), **(metadata or {})}, role)
         node = str(about.get("langgraph_node") or "")
         if any((other.namespace, other.node) == (namespace, node) for other in self._open.values()):
             node = f"{node}:{message_id}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from runs.protocol import run_ends
 from runs.records import Record, record
 from runs.states import RunStatus
 
@@ -27,7 +28,7 @@ class Outcome:
         return self.status is RunStatus.INTERRUPTED or self.rolled_back
 
 
-CANCELLED = {"error": "cancelled", "message": "The run was cancelled."}
+CANCELLED = {"error": "cancelled", "message": run_ends.CANCELLED}
 
 #: How much of what went wrong `end` tells; `error` tells all.
 _MAX_REASON = 500

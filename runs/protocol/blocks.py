@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
+from runs.protocol.content import TEXTS
+
 Block = dict[str, Any]
 Event = dict[str, Any]
 
-#: The blocks that come in pieces of text, and the field that holds it.
-_TEXTS = {"text": "text", "reasoning": "reasoning"}
 #: The blocks that come in pieces of JSON, and what they are once they are whole.
 _PIECES = {"tool_call_chunk": "tool_call", "server_tool_call_chunk": "server_tool_call"}
 _CALLS = {**_PIECES, **{whole: whole for whole in _PIECES.values()}, "invalid_tool_call": "tool_call"}
@@ -133,7 +133,7 @@ class _Block:
         self._type: str = first["type"]
         self._place = first.get("index")
         self._content: Block = {key: value for key, value in first.items() if key != "index"}
-        if field := _TEXTS.get(self._type):
+        if field := TEXTS.get(self._type):
             self._content[field] = ""
         elif self._type in _PIECES:
             self._content = {"id": None, "name": None, **self._content, "args": ""}
@@ -147,7 +147,7 @@ class _Block:
             return self._is_call(_CALLS[kind], block, place)
         if kind != self._type:
             return False
-        if kind in _TEXTS:
+        if kind in TEXTS:
             return place is None or self._place is None or place == self._place
         return place is not None and place == self._place
 
@@ -172,12 +172,12 @@ class _Block:
             content["args"] = ""
         elif self._type in _EMPTY:
             content[_EMPTY[self._type]] = {}
-        elif self._type in _TEXTS:
+        elif self._type in TEXTS:
             content.pop("annotations", None)
         return {"event": "content-block-start", "index": self._index, "content": content}
 
     def take(self, block: Mapping[str, Any]) -> list[Event]:
-        if field := _TEXTS.get(self._type):
+        if field := TEXTS.get(self._type):
             return self._take_text(field, block)
         if self._type in _PIECES and block["type"] in _PIECES:
             return self._take_arguments(block)
@@ -236,11 +236,23 @@ class _Block:
     def finish(self) -> Event:
         self.finished = True
         content = self._content
-        if field := _TEXTS.get(self._type):
+        if field := TEXTS.get(self._type):
             content[field] = "".join(self._text)
         elif self._type in _PIECES:
             content = _whole_call(_PIECES[self._type], content)
         return {"event": "content-block-finish", "index": self._index, "content": content}
+
+
+def made_by(response: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
+    """Whose model has made a message, by the names that clients know.
+
+    `response`: what the model says of it; `about`: what LangGraph does.
+    """
+    names = {
+        "provider": response.get("model_provider") or about.get("ls_provider"),
+        "model": response.get("model_name") or about.get("ls_model_name"),
+    }
+    return {key: name for key, name in names.items() if name}
 
 
 def _is_scalar(value: Any) -> bool:
@@ -249,7 +261,7 @@ def _is_scalar(value: Any) -> bool:
 
 def _says_nothing(block: Mapping[str, Any]) -> bool:
     """Whether a block brings no text and nothing else: many models begin or end with such."""
-    field = _TEXTS.get(block["type"])
+    field = TEXTS.get(block["type"])
     return field is not None and not block.get(field) and not (block.keys() - {"type", "index", "id", field})
 
 

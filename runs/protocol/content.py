@@ -7,6 +7,8 @@ import orjson
 
 Block = dict[str, Any]
 
+#: The blocks that come in pieces of text, and the field that holds it.
+TEXTS = {"text": "text", "reasoning": "reasoning"}
 #: Parts that say the same as the fields `tool_calls` and `tool_call_chunks` of their message.
 _CALLS = frozenset(
     {"tool_use", "tool_call", "tool_call_chunk", "invalid_tool_call", "input_json_delta", "function_call"}

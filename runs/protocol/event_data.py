@@ -4,12 +4,15 @@ from typing import Any
 
 import orjson
 
+from runs.protocol.run_ends import told_end
+
 _INTERRUPT = b'"__interrupt__"'
+
+#: How the data of an interrupt goes on to its end, the payload and the closing brace.
+_INTERRUPT_ID, _PAYLOAD = b'{"interrupt_id":', b',"payload":'
 
 #: Keys of an update that are no nodes.
 _NO_NODES = frozenset({"__interrupt__", "__metadata__"})
-
-_CANCELLED = "The run was cancelled."
 
 
 def without_interrupts(values: bytes) -> bytes:
@@ -57,6 +60,12 @@ def named(name: str, payload: bytes) -> bytes:
     return b'{"name":%b,"payload":%b}' % (orjson.dumps(name), payload)
 
 
+def asked(data: bytes) -> bytes:
+    """What an interrupt asks: its `payload`, and the same once more as `value`, where Python's clients look for it."""
+    head, found, payload = data.partition(_PAYLOAD)
+    return b'%b,"value":%b' % (data[:-1], payload) if found and head.startswith(_INTERRUPT_ID) else data
+
+
 def running(metadata: bytes) -> bytes:
     """The lifecycle of the root graph, where an attempt at the run begins."""
     return _lifecycle("running", orjson.loads(metadata))
@@ -65,14 +74,8 @@ def running(metadata: bytes) -> bytes:
 def ended(end: bytes) -> bytes:
     """The lifecycle of the root graph, where the run ends."""
     told = orjson.loads(end)
-    status = told["status"]
-    if told.get("cancelled") or status == "interrupted":
-        if told.get("superseded"):
-            return _lifecycle("interrupted", told)
-        return _lifecycle("failed", told, _CANCELLED)
-    if status == "success":
-        return _lifecycle("interrupted" if told.get("waits") else "completed", told)
-    return _lifecycle("failed", told, told.get("error"))
+    event, error = told_end(told)
+    return _lifecycle(event, told, error)
 
 
 def _lifecycle(event: str, told: dict[str, Any], error: str | None = None) -> bytes:

@@ -33,19 +33,23 @@ _ROOT = b"[]"
 _AS_THEY_ARE: dict[bytes, tuple[str, str]] = {
     b"block": ("messages", "messages"),
     b"checkpoint": ("checkpoints", "checkpoints"),
-    b"input.requested": ("input.requested", "input"),
     b"lifecycle": ("lifecycle", "lifecycle"),
     b"tasks": ("tasks", "tasks"),
     b"tool": ("tools", "tools"),
 }
 
-#: Records that are told in other words: the method of the events, which is their channel, and the data of each.
-_TOLD: dict[bytes, tuple[str, Callable[[bytes], list[bytes]]]] = {
-    b"metadata": ("lifecycle", lambda data: [event_data.running(data)]),
-    b"end": ("lifecycle", lambda data: [event_data.ended(data)]),
-    b"values": ("values", lambda data: [event_data.without_interrupts(data)]),
-    b"updates": ("updates", event_data.updates),
-    b"checkpoints": ("checkpoints", lambda data: [found] if (found := event_data.checkpoint(data)) else []),
+#: Records that are told in other words: the method of the events, the channel, and the data of each.
+_TOLD: dict[bytes, tuple[str, str, Callable[[bytes], list[bytes]]]] = {
+    b"metadata": ("lifecycle", "lifecycle", lambda data: [event_data.running(data)]),
+    b"end": ("lifecycle", "lifecycle", lambda data: [event_data.ended(data)]),
+    b"values": ("values", "values", lambda data: [event_data.without_interrupts(data)]),
+    b"updates": ("updates", "updates", event_data.updates),
+    b"input.requested": ("input.requested", "input", lambda data: [event_data.asked(data)]),
+    b"checkpoints": (
+        "checkpoints",
+        "checkpoints",
+        lambda data: [found] if (found := event_data.checkpoint(data)) else [],
+    ),
 }
 
 #: Where an attempt at a run begins or the run ends: what no one goes on with ends before.
@@ -77,7 +81,9 @@ class EventStream:
             for record, (method, channel) in _AS_THEY_ARE.items()
             if channel in channels
         }
-        self._told = {record: told for record, told in _TOLD.items() if told[0] in channels}
+        self._told = {
+            record: (method, tell) for record, (method, channel, tell) in _TOLD.items() if channel in channels
+        }
         self._custom = any(channel == "custom" or channel.startswith(NAMED_CUSTOM) for channel in channels)
         self._messages = "messages" in channels
         self._runs: dict[str, RecordedMessages] = {}
@@ -110,7 +116,8 @@ class EventStream:
         """What a record becomes that is told in other words."""
         told = self._told.get(record)
         if told is not None:
-            return _numbered(seq, told[0], where, timestamp, told[1](data)) if self._covers(where) else []
+            method, tell = told
+            return _numbered(seq, method, where, timestamp, tell(data)) if self._covers(where) else []
         if self._custom and record.startswith(_CUSTOM) and self._covers(where):
             name, data = _custom(record, data)
             if self._selection.takes(NAMED_CUSTOM + name if name else "custom"):

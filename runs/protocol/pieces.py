@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from runs.protocol.content import TEXTS
+
 Content = dict[str, Any]
 
-#: The blocks that come in pieces of text, and the field that holds it.
-_TEXTS = {"text": "text", "reasoning": "reasoning"}
 _CALL = "tool_call_chunk"
 _CALLS = frozenset({_CALL, "tool_call", "invalid_tool_call"})
 
@@ -140,12 +140,12 @@ class _Block:
     def start(self, content: Content) -> Content | None:
         if self.kind == _CALL:
             return self._call(content, content.get("args") or "")
-        field = _TEXTS.get(self.kind)
+        field = TEXTS.get(self.kind)
         return self._text(field, content[field]) if field and content.get(field) else None
 
     def grow(self, delta: Content) -> Content | None:
         match delta["type"]:
-            case "text-delta" | "reasoning-delta" if field := _TEXTS.get(self.kind):
+            case "text-delta" | "reasoning-delta" if field := TEXTS.get(self.kind):
                 return self._text(field, delta.get(field) or "")
             case "tool-call-delta" if self.kind == _CALL:
                 return self._call({}, delta["args"])
@@ -159,7 +159,7 @@ class _Block:
         if self.is_call:
             call = self._call(content, _rest(self._arguments, content.get("args")))
             return call if self.kind != _CALL or call["args"] or call["id"] or call["name"] else None
-        field = _TEXTS.get(self.kind)
+        field = TEXTS.get(self.kind)
         if field is None:
             return {**content, "index": self._index}
         rest = self._text(field, (content.get(field) or "")[self._size :])

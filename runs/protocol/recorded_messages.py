@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 from langchain_core.messages.ai import add_usage
 
-from runs.protocol.blocks import MessageBlocks, whole
+from runs.protocol.blocks import MessageBlocks, made_by, whole
 from runs.protocol.content import blocks_of
 
 Fields = Mapping[str, Any]
@@ -99,7 +99,8 @@ class _Message:
         step = metadata.get("langgraph_step")
         self.step = step if isinstance(step, int) else 0
         self.over = False
-        self._name, self._metadata = name, _named(first, metadata)
+        self._name = name
+        self._metadata = {**metadata, **made_by(first.get("response_metadata") or {}, metadata)}
         self._blocks = MessageBlocks(name, self._metadata)
         self._usage: Any = None
         self._about: dict[str, Any] = {}
@@ -135,13 +136,3 @@ class _Message:
         """What has come since it was asked last."""
         events, self._events = self._events, []
         return [orjson.dumps(event) for event in events]
-
-
-def _named(message: Fields, metadata: Fields) -> Fields:
-    """What LangGraph says of a message, and who made it by the names that clients know."""
-    response = message.get("response_metadata") or {}
-    made_by = {
-        "provider": response.get("model_provider") or metadata.get("ls_provider"),
-        "model": response.get("model_name") or metadata.get("ls_model_name"),
-    }
-    return {**metadata, **{key: value for key, value in made_by.items() if value}}

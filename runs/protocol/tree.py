@@ -1,11 +1,11 @@
 """The tree of graphs that a run has executed, as the Agent Streaming Protocol tells it. Built of records."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import orjson
 
 from runs.protocol.requests.base import Json
+from runs.protocol.run_ends import told_end
 from runs.protocol.selection import Namespace
 from runs.states import RunStatus
 
@@ -40,7 +40,7 @@ class Tree:
         """A record of a method that is TELLING."""
         told = orjson.loads(data)
         if method == b"end":
-            self._nodes[()].status = _ended(told)
+            self._nodes[()].status, _ = told_end(told)
         elif namespace := tuple(orjson.loads(where)):
             node = self._nodes.setdefault(namespace, _Node("started", _name_of(namespace)))
             node.status = told["event"]
@@ -65,15 +65,6 @@ class Tree:
         """Nothing goes on in a run that has ended, whether or not it was told."""
         root = self._nodes[()].status
         return root if node.status in _UNENDED and root not in _UNENDED else node.status
-
-
-def _ended(told: Any) -> str:
-    """The status of the root by the record `end`."""
-    if told.get("superseded"):
-        return "interrupted"
-    if told["status"] == RunStatus.SUCCESS and told.get("waits"):
-        return "interrupted"
-    return _OF_RUN[RunStatus(told["status"])]
 
 
 def _name_of(namespace: Namespace) -> str:

@@ -17,7 +17,7 @@ from runs.protocol.requests.runs import RunRequest
 from runs.protocol.requests.state import StateUpdate
 from runs.services.assistants import NOT_FOUND as ASSISTANT_NOT_FOUND
 from runs.services.creation import create_run_by_command
-from runs.services.interrupts import Known, knowing_interrupts, pending_interrupts
+from runs.services.interrupts import CHANGED, TRIES, Known, knowing_interrupts, pending_interrupts
 from runs.services.once import Once
 from runs.services.state import update_state
 from runs.services.threads import get_thread
@@ -25,8 +25,6 @@ from runs.states import CancelAction, RunStatus
 
 #: Both are the protocol's: a run goes on without its reader, and what is said to a busy thread is taken.
 _DEFAULTS = {"on_disconnect": "continue", "multitask_strategy": "enqueue", "if_not_exists": "create"}
-
-_TRIES = 5
 
 
 def start_run(tenant: Tenant, thread_id: str, params: RunStart, once: Once | None) -> Done:
@@ -83,7 +81,7 @@ def respond(tenant: Tenant, thread_id: str, params: InputRespond, once: Once | N
                     ErrorCode.NO_SUCH_INTERRUPT, f"Unknown or already-consumed interrupt: {unknown[:100]}"
                 )
             if assistant != _last_assistant(tenant, thread_id):
-                raise Conflict("The thread has changed meanwhile; try again.")
+                raise Conflict(CHANGED)
             return new
 
         return _created(tenant, thread_id, _request(body, if_not_exists="reject"), once, adapt)
@@ -112,14 +110,14 @@ def inject(tenant: Tenant, thread_id: str, params: InputInject, once: Once | Non
     if params.namespace:
         raise CommandFailed(ErrorCode.NOT_SUPPORTED, "namespace: messages can be injected into the root graph only.")
     given = {"messages": [params.message.model_dump(exclude_none=True)]}
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         with suppress(_Idle):
             _inject_run(tenant, thread_id, given)
             return Done({})
         with suppress(Conflict):
             update_state(tenant, thread_id, StateUpdate(values=given))
             return Done({})
-    raise Conflict("The thread has changed meanwhile; try again.")
+    raise Conflict(CHANGED)
 
 
 def _inject_run(tenant: Tenant, thread_id: str, given: Json) -> None:

@@ -17,7 +17,9 @@ from runs.states import RunStatus, ThreadStatus
 
 R = TypeVar("R")
 
-_TRIES = 5
+#: How often to start again when a thread has changed meanwhile, and what to say then.
+TRIES = 5
+CHANGED = "The thread has changed meanwhile; try again."
 
 
 class Known(NamedTuple):
@@ -41,7 +43,7 @@ def knowing_interrupts(tenant: Tenant, thread_id: str, create: Callable[[Known |
     Raises NotFound, Unavailable, and Conflict when the thread does not stand still for long enough.
     """
     known: Known | None = None
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         try:
             return create(known)
         except Unsure as unsure:
@@ -49,7 +51,7 @@ def knowing_interrupts(tenant: Tenant, thread_id: str, create: Callable[[Known |
             state = orjson.loads(get_state(tenant, thread_id, query))
             by_task = {task["id"]: task["interrupts"] for task in state["tasks"]}
             known = Known(unsure.position, _ids(by_task))
-    raise Conflict("The thread has changed meanwhile; try again.")
+    raise Conflict(CHANGED)
 
 
 def pending_interrupts(tenant: Tenant, place: Place, known: Known | None) -> list[str]:

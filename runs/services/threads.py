@@ -48,7 +48,9 @@ def hold_thread(tenant: Tenant, thread_id: str) -> Place:
     """Hold the thread until the transaction ends. Raises NotFound."""
     if not is_thread_id(thread_id):
         raise NotFound(NOT_FOUND)
-    lifecycle.lock_threads([thread_id])
+    if not lifecycle.lock_threads([thread_id]):
+        # It may be there by now, but nobody holds it.
+        raise NotFound(NOT_FOUND)
     row = _place.first(organization_id=tenant.organization_id, user_id=tenant.user_id, thread_id=thread_id)
     if row is None:
         raise NotFound(NOT_FOUND)

@@ -11,18 +11,17 @@ from rest_framework.test import APIClient
 from accounts.models import Membership, Organization, User
 from accounts.tenancy import Tenant
 from deerflow_site.handler import CUT, ASGIHandler
-from runs import lifecycle
 from runs.api import access
 from runs.api.streaming import LiveResponse, events_response, thread_response
 from runs.database import in_database
 from runs.identifiers import new_id
-from runs.lifecycle import Outcome, Write
+from runs.lifecycle import Outcome
 from runs.log import Hub
 from runs.models import Run, Thread
 from runs.protocol.selection import selection
-from runs.records import record
 from runs.states import RunStatus
 from tests.api.rows import Rows, make_rows
+from tests.appending import emit
 from tests.factories import api_key_of, make_run, make_thread, tenant_of
 
 rows = pytest.mark.django_db
@@ -98,11 +97,6 @@ def brisk(settings: LazySettings, monkeypatch: pytest.MonkeyPatch, hub: Hub) -> 
     """Nothing that a test waits for takes long."""
     settings.STREAM_HEARTBEAT = 0.01
     monkeypatch.setattr(access, "ACCESS_SECONDS", 0.05)
-
-
-async def emit(run: Run, *values: Any, outcome: Outcome | None = None) -> None:
-    records = [record("values", value) for value in values]
-    await in_database(lifecycle.write, [Write(run.pk, run.claim, run.thread_id, records, outcome)])
 
 
 async def read_to(response: LiveResponse, mark: bytes) -> bytes:

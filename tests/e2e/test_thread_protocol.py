@@ -13,7 +13,7 @@ from langgraph_sdk.client import LangGraphClient
 
 from tests.e2e.server import Server
 from tests.e2e.waiting import eventually
-from tests.e2e.watching import TRANSPORTS, Event, datas, ends_a_run, recorded
+from tests.e2e.watching import TRANSPORTS, Event, Watch, datas, ends_a_run, recorded, text_of, texts
 from tests.faults.proxy import Proxy
 
 HELLO: Any = {"messages": [{"role": "user", "content": "hello"}]}
@@ -38,15 +38,6 @@ def open_thread(client: LangGraphClient, key: str, transport: Any) -> OpenThread
         )
 
     return open_thread
-
-
-def texts(values: Any) -> list[str]:
-    """What the messages of a state say; content may be a string or blocks."""
-    return [_text(message["content"]) for message in values["messages"]]
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
 
 
 async def all_of(source: Any) -> list[Any]:
@@ -103,7 +94,7 @@ async def test_a_streamed_message_is_the_one_of_the_state(open_thread: OpenThrea
     assert len(found) == 4 and len(whole) == 2
     for message in whole:
         same = found[message.id]
-        assert (message.text, message.tool_calls) == (_text(same["content"]), same["tool_calls"])
+        assert (message.text, message.tool_calls) == (text_of(same["content"]), same["tool_calls"])
 
 
 async def test_words_come_while_their_message_is_not_finished(open_thread: OpenThread, client: LangGraphClient) -> None:
@@ -128,7 +119,7 @@ async def test_a_tool_call_streams_its_input_what_it_says_and_its_output(open_th
         [call] = await all_of(thread.tool_calls)
         assert (call.name, call.tool_call_id, call.input) == ("count", "call-1", {"to": 3})
         assert await all_of(call.deltas) == ["1 ", "2 ", "3 "]
-        assert _text((await call.output)["content"]) == "counted to 3"
+        assert text_of((await call.output)["content"]) == "counted to 3"
 
 
 async def test_subgraphs_are_found_on_every_level_with_what_they_say(open_thread: OpenThread) -> None:
@@ -200,8 +191,14 @@ async def test_each_checkpoint_comes_right_before_its_values(open_thread: OpenTh
 # How runs end, wait and go on.
 
 
-@pytest.mark.parametrize(("graph", "depth"), [("interrupt", 0), ("asking_deep", 2)], ids=["root", "subgraph"])
-async def test_a_run_that_asks_goes_on_with_the_answer(open_thread: OpenThread, graph: str, depth: int) -> None:
+@pytest.mark.parametrize(
+    ("graph", "depth", "question"),
+    [("interrupt", 0, {"question": "May I?", "said": "hello"}), ("asking_deep", 2, {"question": "How deep?"})],
+    ids=["root", "subgraph"],
+)
+async def test_a_run_that_asks_goes_on_with_the_answer(
+    open_thread: OpenThread, graph: str, depth: int, question: Any
+) -> None:
     async with open_thread(graph) as thread:
         await thread.run.start(input=HELLO)
 
@@ -210,22 +207,29 @@ async def test_a_run_that_asks_goes_on_with_the_answer(open_thread: OpenThread, 
 
         await eventually(asked)
         [asking] = thread.interrupts
-        assert len(asking["namespace"]) == depth
+        assert (len(asking["namespace"]), asking["value"]) == (depth, question)
         await thread.run.respond("yes")
         values = await asyncio.wait_for(thread.output, 60)
         assert "answered: yes" in texts(values)
         assert (thread.interrupted, thread.interrupts) == (False, [])
 
 
-async def test_iteration_ends_where_the_run_asks(open_thread: OpenThread) -> None:
+async def test_iteration_ends_where_the_run_asks(
+    open_thread: OpenThread, server: Server, key: str, transport: str
+) -> None:
     async with open_thread("interrupt", str(uuid4())) as thread:
         events = asyncio.create_task(all_of(thread.subscribe(["values"])))
         await asyncio.sleep(0)  # It has subscribed: there is no thread yet.
         await thread.run.start(input=HELLO)
-        # The SDK hears of the question on another connection, and may end this one's iteration before its last values.
-        assert {event["method"] for event in await events} <= {"values"} and thread.interrupted
+        # The SDK hears of the question by another connection, and may do so before it has read the values.
+        await asyncio.wait_for(events, 60)
+        assert thread.interrupted
         await thread.run.respond("yes")
         assert texts(await thread.output) == ["hello", "answered: yes"]
+    async with Watch(transport, server.url, key, thread.thread_id, since=0) as watch:
+        first_run = itertools.takewhile(lambda event: not ends_a_run(event), await watch.read_runs())
+    told = [event["method"] for event in first_run if event["method"] in ("values", "input.requested")]
+    assert (told.count("values") > 0, told.index("input.requested")) == (True, len(told) - 1)
 
 
 async def test_an_answer_to_nothing_is_refused(open_thread: OpenThread) -> None:
@@ -302,7 +306,7 @@ async def test_the_other_api_watches_a_run_of_the_protocol(open_thread: OpenThre
         [node] for node in ("report", "call", "tools", "child", "speak")
     ]
     words = [part.data[0]["content"] for part in tuples if part.event == "messages"]
-    assert "".join(map(_text, words)).endswith("".join(WORDS))
+    assert "".join(map(text_of, words)).endswith("".join(WORDS))
 
 
 async def test_a_stream_of_before_is_gone_on_with(open_thread: OpenThread, client: LangGraphClient) -> None:

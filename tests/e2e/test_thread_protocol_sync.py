@@ -10,7 +10,7 @@ from langgraph_sdk.client import SyncLangGraphClient
 
 from tests.e2e.server import Server
 from tests.e2e.waiting import until
-from tests.e2e.watching import TRANSPORTS, Event, datas, ends_a_run
+from tests.e2e.watching import TRANSPORTS, Event, datas, ends_a_run, text_of, texts
 
 HELLO: Any = {"messages": [{"role": "user", "content": "hello"}]}
 WORDS = ["word0 ", "word1 ", "word2 "]
@@ -35,14 +35,6 @@ def open_thread(sync_client: SyncLangGraphClient, key: str, request: pytest.Fixt
         )
 
     return open_thread
-
-
-def texts(values: Any) -> list[str]:
-    return [_text(message["content"]) for message in values["messages"]]
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)
 
 
 def until_ended(events: Iterator[Event]) -> list[Event]:
@@ -72,7 +64,7 @@ def test_a_tool_call(open_thread: OpenThread) -> None:
         [call] = list(thread.tool_calls)
         assert (call.name, call.tool_call_id, call.input) == ("count", "call-1", {"to": 3})
         assert list(call.deltas) == ["1 ", "2 ", "3 "]
-        assert _text(call.output["content"]) == "counted to 3"
+        assert text_of(call.output["content"]) == "counted to 3"
 
 
 def test_subgraphs_on_every_level(open_thread: OpenThread) -> None:
@@ -104,6 +96,7 @@ def test_a_question_is_answered(open_thread: OpenThread) -> None:
     with open_thread("interrupt") as thread:
         thread.run.start(input=HELLO)
         until(lambda: thread.interrupted)
+        assert [one["value"] for one in thread.interrupts] == [{"question": "May I?", "said": "hello"}]
         thread.run.respond("yes")
         assert texts(thread.output) == ["hello", "answered: yes"]
 

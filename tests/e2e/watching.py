@@ -115,3 +115,13 @@ def datas(events: Iterable[Event], method: str, namespace: list[str] | None = No
         for event in events
         if event["method"] == method and namespace in (None, event["params"]["namespace"])
     ]
+
+
+def texts(values: Any) -> list[str]:
+    """What the messages of a state say; content may be a string or blocks."""
+    return [text_of(message["content"]) for message in values["messages"]]
+
+
+def text_of(content: Any) -> str:
+    """What one of them says."""
+    return content if isinstance(content, str) else "".join(block.get("text", "") for block in content)

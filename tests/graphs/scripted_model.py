@@ -1,24 +1,24 @@
-"""A chat model that says what a test tells it to."""
+"""Chat models that say what a test tells them to."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from abc import abstractmethod
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel
-from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
+from langchain_core.messages import AIMessageChunk, BaseMessage, message_chunk_to_message
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 
-class ScriptedModel(BaseChatModel):
-    """Streams `words`, waiting `delay` seconds before each."""
+class StreamingModel(BaseChatModel):
+    """Streams the pieces of its answer, waiting `delay` seconds before each."""
 
-    words: list[str]
     delay: float = 0.0
 
-    @property
-    def _llm_type(self) -> str:
-        return "scripted"
+    @abstractmethod
+    def pieces(self, messages: list[BaseMessage]) -> Iterator[AIMessageChunk]:
+        """The answer to these messages."""
 
     def _generate(
         self,
@@ -27,7 +27,10 @@ class ScriptedModel(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
-        return ChatResult(generations=[ChatGeneration(message=AIMessage(content="".join(self.words)))])
+        whole = AIMessageChunk(content="")
+        for piece in self.pieces(messages):
+            whole += piece
+        return ChatResult(generations=[ChatGeneration(message=message_chunk_to_message(whole))])
 
     async def _astream(
         self,
@@ -36,6 +39,19 @@ class ScriptedModel(BaseChatModel):
         run_manager: AsyncCallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
-        for word in self.words:
+        for piece in self.pieces(messages):
             await asyncio.sleep(self.delay)
-            yield ChatGenerationChunk(message=AIMessageChunk(content=word))
+            yield ChatGenerationChunk(message=piece)
+
+
+class ScriptedModel(StreamingModel):
+    """Says its `words`."""
+
+    words: list[str]
+
+    @property
+    def _llm_type(self) -> str:
+        return "scripted"
+
+    def pieces(self, messages: list[BaseMessage]) -> Iterator[AIMessageChunk]:
+        return (AIMessageChunk(content=word) for word in self.words)

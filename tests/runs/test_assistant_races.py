@@ -1,16 +1,13 @@
 """Assistants that several change at once: no version is lost, and nobody is failed."""
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection, connections, transaction
+from django.db import connection, transaction
 
-from accounts.models import User
 from accounts.tenancy import Tenant
-from runs.exceptions import Conflict, NotFound
+from runs.exceptions import NotFound
 from runs.identifiers import new_id
 from runs.models import Assistant, AssistantVersion, Cron, Run
 from runs.protocol.requests.assistants import AssistantCreate, AssistantPatch, VersionSearch
@@ -19,34 +16,13 @@ from runs.protocol.requests.runs import BatchItem, RunRequest
 from runs.services import assistants, creation, crons
 from runs.services.creation import create_run, create_stateless_run
 from runs.services.crons import create_cron
-from tests.factories import make_cron, make_run, tenant_of
+from tests.factories import make_cron, make_run
+from tests.runs.racing import at_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("graphs")]
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 TOGETHER = 4
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
-
-
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """What each answers or raises, in threads that start together."""
-    start = threading.Barrier(len(calls))
-
-    def answer(call: Callable[[], Any]) -> Any:
-        start.wait(10)
-        try:
-            return call()
-        except (Conflict, NotFound) as exc:
-            return exc
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(answer, calls))
 
 
 def make(tenant: Tenant, **over: Any) -> Assistant:

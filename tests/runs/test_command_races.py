@@ -1,15 +1,14 @@
 """Commands that several send at once: an interrupt is answered once, and what is said is taken once."""
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connections
 
-from accounts.models import User
 from accounts.tenancy import Tenant
+from runs import lifecycle
 from runs.exceptions import Conflict
 from runs.identifiers import new_id
 from runs.models import Run, Thread
@@ -18,16 +17,12 @@ from runs.services import command_runs
 from runs.services.commands import perform
 from runs.states import RunStatus, ThreadStatus
 from tests.api.engine import STATE, FakeEngine, installed
-from tests.factories import make_run, make_thread, tenant_of
+from tests.factories import make_run, make_thread
+from tests.runs.racing import at_once
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("graphs")]
 
 ASK = "a" * 32
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 @pytest.fixture
@@ -42,23 +37,6 @@ def stopped(tenant: Tenant, status: RunStatus) -> Thread:
     thread.status = thread.settled_status = ThreadStatus.INTERRUPTED
     thread.save()
     return thread
-
-
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """What each answers, or the code with which it fails, in threads that start together."""
-    start = threading.Barrier(len(calls))
-
-    def answer(call: Callable[[], Any]) -> Any:
-        start.wait(20)
-        try:
-            return call()
-        except CommandFailed as exc:
-            return exc.code
-        finally:
-            connections.close_all()
-
-    with ThreadPoolExecutor(len(calls)) as threads:
-        return list(threads.map(answer, calls))
 
 
 def send(tenant: Tenant, thread_id: str, method: str, **params: Any) -> Done:
@@ -81,7 +59,7 @@ def resumes() -> list[Any]:
 
 def test_of_fifty_answers_to_one_interrupt_one_is_taken(tenant: Tenant, waiting: Thread) -> None:
     answers = at_once(*[lambda number=number: respond(tenant, waiting, number) for number in range(50)])  # type: ignore[misc]
-    assert answers.count("no_such_interrupt") == 49
+    assert [answer.code for answer in answers if isinstance(answer, CommandFailed)] == ["no_such_interrupt"] * 49
     [done] = [answer for answer in answers if isinstance(answer, Done)]
     assert resumes() == [{ASK: answers.index(done)}]
     assert Run.objects.count() == 2
@@ -222,3 +200,19 @@ def test_an_answer_for_an_assistant_that_is_not_the_last_any_more_is_not_taken(
     with pytest.raises(CommandFailed) as failed:
         respond(tenant, waiting)
     assert failed.value.code == "unknown_error" and Run.objects.count() == 1
+
+
+def test_a_thread_that_comes_while_it_is_not_held_is_held_before_a_run_takes_its_turn(
+    tenant: Tenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread_id, lock, held = str(new_id()), lifecycle.lock_threads, []
+
+    def lock_too_early(thread_ids: list[str]) -> Collection[str]:
+        held.append([] if not held else lock(thread_ids))
+        if len(held) == 1:
+            make_thread(tenant, thread_id=thread_id)
+        return held[-1]
+
+    monkeypatch.setattr(lifecycle, "lock_threads", lock_too_early)
+    assert isinstance(start(tenant, thread_id, {}), Done)
+    assert held == [[], [thread_id]]

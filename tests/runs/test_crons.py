@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
-from accounts.models import Membership, Organization, Role, User
+from accounts.models import Membership, Role, User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.host import crons
@@ -22,11 +22,6 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-
-
-@pytest.fixture
-def tenant(alice: User, acme: Organization) -> Tenant:
-    return tenant_of(alice)
 
 
 def due(tenant: Tenant, thread: Thread | None = None, **over: Any) -> Cron:

@@ -12,15 +12,16 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from pytest_django import Settings
 
-from accounts.models import Organization, User
+from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import ROLLED_BACK, Outcome, Write, deliveries
+from runs.lifecycle import ROLLED_BACK, Outcome, deliveries
 from runs.lifecycle.deliveries import BACK_OFF, Room, Sending, claim_deliveries
 from runs.models import Delivery, DeliveryStatus, Run, Thread, WebhookEndpoint
 from runs.shapes import run_fields
 from runs.signals import deliveries_due
 from runs.states import CancelAction, RunStatus
+from tests.appending import append
 from tests.factories import WEBHOOK as URL
 from tests.factories import make_delivery, make_run, make_thread, tenant_of
 from tests.fakes import heard
@@ -32,18 +33,13 @@ ERROR = {"error": "ValueError", "message": "no"}
 
 
 @pytest.fixture
-def tenant(alice: User, acme: Organization) -> Tenant:
-    return tenant_of(alice)
-
-
-@pytest.fixture
 def running(tenant: Tenant) -> Run:
     return make_run(tenant, status=RunStatus.RUNNING, webhook=URL, started_at=timezone.now())
 
 
 def end(run: Run, outcome: Outcome) -> None:
     assert run.claim is not None
-    assert lifecycle.write([Write(run.pk, run.claim, run.thread_id, outcome=outcome)]) != [None]
+    assert append(run, outcome=outcome)
 
 
 def claim_one() -> Sending:
@@ -75,7 +71,7 @@ def test_every_end_is_told_once(running: Run, outcome: Outcome) -> None:
     assert len(due) == 1
     # Whoever is late is told nothing more.
     assert running.claim is not None
-    lifecycle.write([Write(running.pk, running.claim, running.thread_id, outcome=outcome)])
+    append(running, outcome=outcome)
     assert Delivery.objects.count() == 1
 
 

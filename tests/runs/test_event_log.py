@@ -12,29 +12,18 @@ from django.conf import LazySettings
 from accounts.models import User
 from runs import lifecycle
 from runs.database import in_database
-from runs.lifecycle import Outcome, Write
 from runs.log import Hub, StreamCut, ends, follow, follow_run, oldest_seq, read_run
 from runs.models import EventChunk, Run, Thread
 from runs.records import Chunk, pack, record, unpack
 from runs.states import CancelAction, RunStatus
+from tests.appending import SUCCESS, emit, end
 from tests.factories import chunks_of, make_run, tenant_of
+from tests.fakes import LAYERS
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hub")]
 
-SUCCESS = Outcome(RunStatus.SUCCESS)
 #: So long that a test which waits for it fails.
 NEVER = 60.0
-LAYERS = {
-    "live": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 10000}},
-    "full": {"BACKEND": "channels.layers.InMemoryChannelLayer", "CONFIG": {"capacity": 1}},
-    "unreliable": {"BACKEND": "tests.fakes.UnreliableLayer"},
-    "silent": {"BACKEND": "tests.fakes.ForgetfulLayer"},
-}
-
-
-@pytest.fixture
-def run(alice: User, acme: object) -> Run:
-    return make_run(tenant_of(alice), status=RunStatus.RUNNING)
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +35,6 @@ def layer(request: pytest.FixtureRequest, settings: LazySettings, monkeypatch: p
 
 
 silent = pytest.mark.parametrize("layer", ["silent"], indirect=True)
-
-
-async def emit(run: Run, events: int = 1, outcome: Outcome | None = None) -> None:
-    records = [record("values", number) for number in range(events)]
-    await in_database(lifecycle.write, [Write(run.pk, run.claim, run.thread_id, records, outcome)])
 
 
 def seqs(chunks: list[Chunk], after: int = 0) -> list[int]:
@@ -72,10 +56,10 @@ async def started(stream: AsyncIterator[list[Chunk]], hub: Hub, thread_id: str) 
 
 
 async def test_a_follower_gets_what_was_there_and_what_comes(run: Run, hub: Hub) -> None:
-    await emit(run, 2)
+    await emit(run, *range(2))
     reader = await started(follow_run(run.thread_id, run.pk, 0, silence=NEVER), hub, run.thread_id)
-    await emit(run, 2)
-    await emit(run, 1, SUCCESS)
+    await emit(run, *range(2))
+    await emit(run, 0, outcome=SUCCESS)
     chunks = await reader
     assert seqs(chunks) == [1, 2, 3, 4, 5, 6]
     assert ends(chunks[-1]) and not ends(chunks[0])
@@ -109,9 +93,9 @@ async def test_no_event_is_lost_or_repeated(run: Run, alice: User, settings: Laz
         last = (await in_database(Thread.objects.get)).last_seq
         if number % 5 == 0 or chance.random() < 0.2:
             followers.append(asyncio.create_task(follower(chance.randint(0, last))))
-        await emit(run, chance.randint(1, 4))
+        await emit(run, *range(chance.randint(1, 4)))
         await breathe()
-    await emit(run, 0, SUCCESS)
+    await end(run)
     own = seqs(await in_database(chunks_of_run, run))
     async with asyncio.timeout(10):
         for after, found in await asyncio.gather(*followers):
@@ -133,21 +117,21 @@ async def test_a_thread_is_followed_over_its_runs(run: Run, alice: User, hub: Hu
         return found
 
     reader = asyncio.create_task(first(4))
-    await emit(run, 1, SUCCESS)
+    await emit(run, 0, outcome=SUCCESS)
     tenant, thread = await in_database(tenant_of, alice), await in_database(Thread.objects.get)
-    await emit(await in_database(lambda: make_run(tenant, thread, status=RunStatus.RUNNING)), 1, SUCCESS)
+    await emit(await in_database(lambda: make_run(tenant, thread, status=RunStatus.RUNNING)), 0, outcome=SUCCESS)
     assert await asyncio.wait_for(reader, 10) == [1, 2, 3, 4]
 
 
 async def test_a_follower_that_lags_behind_reads_the_rows(run: Run, hub: Hub, settings: LazySettings) -> None:
     settings.FOLLOW_MAX_EVENTS = 3
     async with aclosing(follow_run(run.thread_id, run.pk, 0, silence=NEVER)) as stream:
-        await emit(run)
+        await emit(run, 0)
         found = seqs(await anext(stream))
         (subscription,) = hub._followers[run.thread_id]
         for _ in range(10):
-            await emit(run, 2)
-        await emit(run, 0, SUCCESS)
+            await emit(run, *range(2))
+        await end(run)
         while not subscription.behind:
             await asyncio.sleep(0)
         assert not subscription._waiting
@@ -158,8 +142,8 @@ async def test_a_follower_that_lags_behind_reads_the_rows(run: Run, hub: Hub, se
 @pytest.mark.parametrize("events", [0, 450])
 async def test_the_stream_of_a_finished_run_ends_at_once(run: Run, events: int) -> None:
     for _ in range(events):
-        await emit(run)
-    await emit(run, 0, SUCCESS)
+        await emit(run, 0)
+    await end(run)
     everything = list(range(1, events + 2))
     assert seqs(await collected(follow_run(run.thread_id, run.pk, 0, silence=NEVER))) == everything
     assert seqs(await collected(read_run(run.pk, 0))) == everything
@@ -169,8 +153,8 @@ async def test_the_stream_of_a_finished_run_ends_at_once(run: Run, events: int) 
 async def test_a_page_weighs_no_more_than_its_reader_is_to_hold(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runs.log.read.PAGE_BYTES", 100)
     for _ in range(20):
-        await emit(run)
-    await emit(run, 0, SUCCESS)
+        await emit(run, 0)
+    await end(run)
     async with asyncio.timeout(5):
         pages = [page async for page in read_run(run.pk, 0)]
     assert seqs([chunk for page in pages for chunk in page]) == list(range(1, 22))
@@ -179,14 +163,14 @@ async def test_a_page_weighs_no_more_than_its_reader_is_to_hold(run: Run, monkey
 
 
 async def test_a_cursor_within_a_chunk_gets_the_whole_chunk(run: Run) -> None:
-    await emit(run, 3)
-    await emit(run, 1, SUCCESS)
+    await emit(run, *range(3))
+    await emit(run, 0, outcome=SUCCESS)
     chunks = await collected(follow_run(run.thread_id, run.pk, 2, silence=NEVER))
     assert [(chunk.first_seq, chunk.last_seq) for chunk in chunks] == [(1, 3), (4, 5)]
 
 
 async def test_a_run_that_is_over_ends_its_followers_when_its_events_are_forgotten(run: Run, hub: Hub) -> None:
-    await emit(run, 0, SUCCESS)
+    await end(run)
     await in_database(EventChunk.objects.all().delete)
     assert await in_database(oldest_seq, run.pk) is None
     assert await collected(follow_run(run.thread_id, run.pk, 0, silence=0.01)) == []
@@ -219,7 +203,7 @@ async def delete(run: Run, whole_thread: bool) -> None:
 @silent
 async def test_a_follower_that_nobody_calls_finds_the_events_by_itself(run: Run, hub: Hub) -> None:
     reader = await started(follow_run(run.thread_id, run.pk, 0, silence=NEVER), hub, run.thread_id)
-    await emit(run, 2, SUCCESS)
+    await emit(run, *range(2), outcome=SUCCESS)
     assert seqs(await reader) == [1, 2, 3]
 
 
@@ -234,7 +218,7 @@ async def test_the_silence_of_a_waiting_run_is_reported_while_another_one_talks(
 
     async def talk() -> None:
         while True:
-            await emit(run)
+            await emit(run, 0)
 
     talking = asyncio.create_task(talk())
     async with asyncio.timeout(10), aclosing(follow_run(run.thread_id, waiting.pk, 0, silence=0.1)) as stream:
@@ -245,7 +229,7 @@ async def test_the_silence_of_a_waiting_run_is_reported_while_another_one_talks(
 
 
 async def test_a_cut_ends_streams_without_an_end(run: Run, hub: Hub) -> None:
-    await emit(run)
+    await emit(run, 0)
     reader = await started(follow_run(run.thread_id, run.pk, 0, silence=NEVER), hub, run.thread_id)
     hub.cut()
     with pytest.raises(StreamCut):

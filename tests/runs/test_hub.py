@@ -9,17 +9,12 @@ import pytest
 from channels.layers import InMemoryChannelLayer, channel_layers, get_channel_layer
 from django.conf import LazySettings
 
-from accounts.models import User
-from runs import lifecycle
-from runs.database import in_database
-from runs.lifecycle import Outcome, Write
 from runs.log import Hub, current_hub, follow_run
 from runs.log.hub import Subscription
 from runs.models import Run
-from runs.records import Chunk, record, unpack
+from runs.records import Chunk, unpack
 from runs.signals import chunks_committed
-from runs.states import RunStatus
-from tests.factories import make_run, tenant_of
+from tests.appending import SUCCESS, emit
 from tests.fakes import FaultyLayer
 
 
@@ -157,15 +152,6 @@ async def hub_of(faulty: FaultyLayer) -> AsyncIterator[Hub]:
     await hub.stop()
 
 
-@pytest.fixture
-def run(alice: User, acme: object) -> Run:
-    return make_run(tenant_of(alice), status=RunStatus.RUNNING)
-
-
-async def emit(run: Run, outcome: Outcome | None = None) -> None:
-    await in_database(lifecycle.write, [Write(run.pk, run.claim, run.thread_id, [record("values")], outcome)])
-
-
 async def until(condition: Callable[[], object], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
@@ -182,7 +168,7 @@ async def test_every_chunk_reaches_a_follower_without_the_layer(
     found: list[int] = []
     async with asyncio.timeout(10), aclosing(follow_run(run.thread_id, run.pk, 0, silence=NEVER)) as stream:
         for number in range(1, 6):
-            await emit(run, Outcome(RunStatus.SUCCESS) if number == 5 else None)
+            await emit(run, number, outcome=SUCCESS if number == 5 else None)
             while not found or found[-1] < number:
                 found += [seq for chunk in await anext(stream) for seq, _ in unpack(chunk)]
     assert found == [1, 2, 3, 4, 5, 6]

@@ -10,7 +10,6 @@ import pytest
 from django.conf import LazySettings
 from django.db import OperationalError, connection, transaction
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.database import in_database
@@ -22,22 +21,12 @@ from runs.records import record, unpack
 from runs.signals import chunks_committed
 from runs.states import RunStatus
 from runs.tally import Tally
-from tests.factories import chunks_of, make_run, tenant_of
+from tests.factories import chunks_of, make_run
 from tests.fakes import heard, numbered
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SUCCESS = Outcome(RunStatus.SUCCESS)
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
-
-
-@pytest.fixture
-def run(tenant: Tenant) -> Run:
-    return make_run(tenant, status=RunStatus.RUNNING)
 
 
 @pytest.fixture

@@ -3,22 +3,16 @@
 import pytest
 from django.db import transaction
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.lifecycle import CancelResult
 from runs.models import Run, Thread
 from runs.signals import cancel_requested, chunks_committed, runs_pending
 from runs.states import CancelAction, RunStatus, ThreadStatus
-from tests.factories import chunks_of, make_run, make_thread, tenant_of
+from tests.factories import chunks_of, make_run, make_thread
 from tests.fakes import heard, numbered
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 def cancel(run: Run) -> CancelResult:

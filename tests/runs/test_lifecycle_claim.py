@@ -10,7 +10,6 @@ from django.conf import settings
 from django.db import IntegrityError, connection
 from django.utils import timezone
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.lifecycle import CLAIM_BATCH, Attempt
@@ -18,15 +17,10 @@ from runs.models import EventChunk, Run, Thread
 from runs.records import unpack
 from runs.signals import chunks_committed
 from runs.states import RunStatus, ThreadStatus
-from tests.factories import chunks_of, make_run, make_thread, tenant_of
+from tests.factories import chunks_of, make_run, make_thread
 from tests.fakes import heard
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 def claimed(limit: int = 10) -> list[object]:

@@ -2,15 +2,14 @@
 
 import pytest
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import Outcome, Write
 from runs.models import EventChunk, Purge, Run, Thread
 from runs.records import record
 from runs.signals import cancel_requested, chunks_committed, runs_pending, threads_deleted
 from runs.states import RunStatus, ThreadStatus
-from tests.factories import chunks_of, make_run, make_thread, tenant_of
+from tests.appending import SUCCESS, append
+from tests.factories import chunks_of, make_run, make_thread
 from tests.fakes import heard, numbered
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -18,23 +17,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ACTIVE = [RunStatus.PENDING, RunStatus.RUNNING]
 
 
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
-
-
-def emit(run: Run) -> list[object]:
-    return lifecycle.write([Write(run.pk, run.claim, run.thread_id, [record("values")])])
-
-
 def test_a_deleted_run_takes_its_events_along(tenant: Tenant) -> None:
     thread = make_thread(tenant)
     run = make_run(tenant, thread, status=RunStatus.RUNNING)
-    emit(run)
-    lifecycle.write([Write(run.pk, run.claim, run.thread_id, outcome=Outcome(RunStatus.SUCCESS))])
+    append(run, record("values"))
+    append(run, outcome=SUCCESS)
     thread.refresh_from_db()
     kept = make_run(tenant, thread, status=RunStatus.RUNNING)
-    emit(kept)
+    append(kept, record("values"))
     with heard(chunks_committed) as commits:
         lifecycle.delete_run(run.pk, thread.pk)
     assert list(Run.objects.all()) == [kept]
@@ -68,7 +58,7 @@ def test_a_deleted_thread_takes_everything_along_but_its_checkpoints(tenant: Ten
     thread, other = make_thread(tenant), make_run(tenant, status=RunStatus.RUNNING)
     for status in (RunStatus.SUCCESS, RunStatus.RUNNING, RunStatus.PENDING):
         make_run(tenant, thread, status=status)
-    emit(Run.objects.get(thread=thread, status=RunStatus.RUNNING))
+    append(Run.objects.get(thread=thread, status=RunStatus.RUNNING), record("values"))
     with heard(chunks_committed) as commits, heard(threads_deleted) as deletions, heard(cancel_requested) as cancels:
         lifecycle.delete_thread(thread.pk)
     ((sending),) = commits
@@ -88,7 +78,7 @@ def test_an_idle_thread_is_deleted_in_silence(tenant: Tenant) -> None:
 def test_an_attempt_on_a_deleted_thread_writes_nothing(tenant: Tenant) -> None:
     run = make_run(tenant, status=RunStatus.RUNNING)
     lifecycle.delete_thread(run.thread_id)
-    assert emit(run) == [None]
+    assert append(run, record("values")) is None
     assert lifecycle.heartbeat([(run.pk, run.claim)]) == {}
 
 

@@ -8,7 +8,6 @@ import orjson
 import pytest
 from django.db import DatabaseError
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.lifecycle import Outcome, Write
@@ -17,21 +16,11 @@ from runs.protocol.classic import STREAM_MODES, ClassicStream
 from runs.records import REMOVED, Kept, Record, record, unpack
 from runs.states import CancelAction, RunStatus, ThreadStatus
 from runs.tally import Tally, Usage
-from tests.factories import chunks_of, make_run, make_thread, place_of, run_kwargs, tenant_of
+from tests.factories import chunks_of, make_run, make_thread, place_of, run_kwargs
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SUCCESS = Outcome(RunStatus.SUCCESS)
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
-
-
-@pytest.fixture
-def run(tenant: Tenant) -> Run:
-    return make_run(tenant, status=RunStatus.RUNNING)
 
 
 def message(message_id: str, text: str = "hello", *, kind: str = "human", caller: str = "lead_agent") -> Record:

@@ -15,7 +15,6 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.identifiers import new_id
@@ -25,15 +24,10 @@ from runs.postgres import connection_parameters
 from runs.records import record, unpack
 from runs.signals import chunks_committed, runs_pending
 from runs.states import RunStatus, ThreadStatus
-from tests.factories import chunks_of, make_run, tenant_of
+from tests.factories import chunks_of, make_run
 from tests.fakes import heard, numbered
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 def release(run: Run, *, crashed: bool) -> int:

@@ -6,23 +6,18 @@ import pytest
 from django.db import transaction
 from django.forms.models import model_to_dict
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import ROLLED_BACK, CancelResult, Outcome, Write
+from runs.lifecycle import ROLLED_BACK, CancelResult, Outcome
 from runs.models import Message, Run, Thread
 from runs.states import CancelAction, MultitaskStrategy, RunStatus, ThreadStatus
-from tests.factories import chunks_of, make_run, make_thread, new_run, place_of, tenant_of
+from tests.appending import append
+from tests.factories import chunks_of, make_run, make_thread, new_run, place_of
 from tests.fakes import numbered
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 SUCCESS = Outcome(RunStatus.SUCCESS, values=b'{"a":2}', interrupts=b"{}")
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 @pytest.fixture
@@ -40,7 +35,7 @@ def cancel(run: Run, action: CancelAction = CancelAction.ROLLBACK) -> CancelResu
 def end(run: Run, outcome: Outcome) -> bool:
     run.refresh_from_db()
     assert run.claim
-    written = lifecycle.write([Write(run.pk, run.claim, run.thread_id, outcome=outcome)])[0] is not None
+    written = append(run, outcome=outcome) is not None
     run.refresh_from_db()
     return written
 

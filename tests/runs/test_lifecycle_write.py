@@ -9,7 +9,6 @@ import pytest
 from django.db import DatabaseError, connection
 from django.utils import timezone
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
 from runs.lifecycle import CancelResult, Outcome, Write
@@ -17,22 +16,12 @@ from runs.models import Run, Thread
 from runs.records import Record, record, unpack
 from runs.signals import chunks_committed, runs_pending
 from runs.states import CancelAction, RunStatus, ThreadStatus
-from tests.factories import chunks_of, make_run, make_thread, tenant_of
+from tests.factories import chunks_of, make_run, make_thread
 from tests.fakes import heard, numbered
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ERROR = {"error": "ValueError", "message": "no"}
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
-
-
-@pytest.fixture
-def run(tenant: Tenant) -> Run:
-    return make_run(tenant, status=RunStatus.RUNNING)
 
 
 def written(run: Run, *methods: str, outcome: Outcome | None = None) -> Write:

@@ -15,9 +15,9 @@ from runs.calls import CallRefused, NoEngine
 from runs.database import in_database
 from runs.host import lifetimes
 from runs.host.upkeep import Upkeep
-from runs.lifecycle import Outcome, Write
 from runs.models import Purge, Run, Thread
 from runs.states import RunStatus
+from tests.appending import SUCCESS, append
 from tests.factories import make_run, make_thread, new_run, place_of, tenant_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,7 +74,7 @@ def test_what_a_run_changed_lives_as_long_again(tenant: Tenant) -> None:
     thread = old_thread(tenant)
     run = make_run(tenant, thread, status=RunStatus.RUNNING)
     assert lifetimes.due_threads() == []
-    lifecycle.write([Write(run.pk, run.claim, thread.pk, outcome=Outcome(RunStatus.SUCCESS))])
+    append(run, outcome=SUCCESS)
     assert lifetimes.due_threads() == []
     thread.refresh_from_db()
     assert thread.expires_at == thread.ends_at and thread.ends_at == thread.updated_at + timedelta(minutes=30)

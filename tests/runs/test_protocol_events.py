@@ -149,7 +149,21 @@ GOLDEN: list[tuple[str, str, str, str, str]] = [
     ("block", '{"event": "message-finish"}', "messages", "messages", '{"event": "message-finish"}'),
     ("tool", '{"event": "tool-error"}', "tools", "tools", '{"event": "tool-error"}'),
     ("lifecycle", '{"event": "started"}', "lifecycle", "lifecycle", '{"event": "started"}'),
-    ("input.requested", '{"interrupt_id": "i"}', "input.requested", "input", '{"interrupt_id": "i"}'),
+    *(
+        (
+            "input.requested",
+            f'{{"interrupt_id":{identity},"payload":{payload}}}',
+            "input.requested",
+            "input",
+            f'{{"interrupt_id":{identity},"payload":{payload},"value":{payload}}}',
+        )
+        for identity, payload in [
+            ('"i"', "null"),
+            ('"i"', '{"payload":{"question":"?","payload":[1]}}'),
+            (r'",\"payload\":"', '"}"'),
+        ]
+    ),
+    ("input.requested", '{"interrupt_id":"i"}', "input.requested", "input", '{"interrupt_id":"i"}'),
 ]
 
 

@@ -6,23 +6,18 @@ import orjson
 import pytest
 from django.conf import settings
 
-from accounts.models import User
 from accounts.tenancy import Tenant
 from runs import lifecycle
-from runs.lifecycle import ROLLED_BACK, Outcome, Write
+from runs.lifecycle import ROLLED_BACK, Outcome
 from runs.models import Run
 from runs.records import unpack
 from runs.states import CancelAction, RunStatus
-from tests.factories import chunks_of, make_run, make_thread, tenant_of
+from tests.appending import append
+from tests.factories import chunks_of, make_run, make_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 LONG = {"error": "ValueError", "message": "no " * 1000}
-
-
-@pytest.fixture
-def tenant(alice: User, acme: object) -> Tenant:
-    return tenant_of(alice)
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def end_of(run: Run) -> Any:
 
 def end(run: Run, outcome: Outcome) -> Any:
     assert run.claim
-    assert lifecycle.write([Write(run.pk, run.claim, run.thread_id, outcome=outcome)]) != [None]
+    assert append(run, outcome=outcome)
     return end_of(run)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from accounts.models import Organization, User
+from accounts.models import User
 from accounts.tenancy import Tenant
 from runs.exceptions import Invalid
 from runs.models import WebhookEndpoint
@@ -11,11 +11,6 @@ from runs.webhook_config import AddressRules
 from tests.factories import WEBHOOK, tenant_of
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def tenant(alice: User, acme: Organization) -> Tenant:
-    return tenant_of(alice)
 
 
 def test_a_public_address_is_taken(tenant: Tenant) -> None:
