@@ -125,7 +125,7 @@ class Feed:
         """Show a new subscription what was there, and let it take part; not if it leaves meanwhile."""
         wish = self._wishes[subscription_id]
         try:
-            start = await in_database(start_of, self._tenant, self._thread_id, wish.selection, wish.since)
+            start = await in_database(start_of, self._tenant, self._thread_id, [wish.selection], wish.since)
         except (OperationalError, InterfaceError) as exc:
             # As in `pages`.
             logger.debug("thread %s can not be read; trying again: %s", self._thread_id, exc)
@@ -134,7 +134,7 @@ class Feed:
             return
         if self._wishes.get(subscription_id) is not wish:
             return
-        stream = EventStream(wish.selection, start.after if start else wish.since or 0)
+        stream = EventStream(wish.selection, start.after if start else 0)
         replayed = 0
         if start:
             self._find_thread(start, follower, reader)

@@ -187,9 +187,12 @@ def _event(event_id: bytes, seq: int, method: str, where: bytes, timestamp: byte
 
 
 def state_event(seq: int, values: bytes, timestamp: int) -> Event:
-    """The state of a thread, as JSON, where the replay of its events begins: after the number `seq`."""
+    """The state of a thread, as JSON, where the replay of its events begins: after the number `seq`.
+
+    Its id tells the states apart that the thread had there one after the other: clients pass over an id they have seen.
+    """
     data = event_data.without_interrupts(values)
-    return _event(b"state.%d" % seq, seq, "values", _ROOT, b"%d" % timestamp, data)
+    return _event(b"state.%d-%d" % (seq, timestamp), seq, "values", _ROOT, b"%d" % timestamp, data)
 
 
 def gap_event(oldest: int | None) -> Event:
