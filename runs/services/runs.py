@@ -32,7 +32,7 @@ def get_run(tenant: Tenant, thread_id: str | None, run_id: str) -> Run:
 
 
 def current_run(tenant: Tenant, thread_id: str) -> Run | None:
-    """The run that a thread is about: the one that is executed, else the next one, else the last; without its request."""
+    """The run that a thread is about, its request deferred: the one that runs, else the next one, else the last."""
     runs = Run.objects.for_tenant(tenant).filter(thread_id=thread_id)
     runs = runs.only("run_id", "graph_id", "status", "position", "after_seq")
     # `running` comes after `pending`.
