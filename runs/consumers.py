@@ -69,7 +69,8 @@ class _Restored:
 
     def joined(self, subscription_id: str, shown: int) -> None:
         self.waits_for.discard(subscription_id)
-        self._shown += shown
+        # Each is told of all that was shown to them together.
+        self._shown = max(self._shown, shown)
 
     @property
     def answer(self) -> Json:
@@ -256,9 +257,8 @@ class ThreadConsumer(AsyncWebsocketConsumer):
             reason = f"A socket has at most {settings.SOCKET_MAX_SUBSCRIPTIONS} subscriptions."
             raise CommandFailed(ErrorCode.INVALID_ARGUMENT, reason)
         self._subscriptions |= wanted.keys()
-        for subscription_id, each in wanted.items():
-            self._unanswered[subscription_id] = waiting
-            self._feed.join(subscription_id, each.selection, since)
+        self._unanswered |= dict.fromkeys(wanted, waiting)
+        self._feed.join_together({name: each.selection for name, each in wanted.items()}, since)
 
     async def _note_joined(self, subscription_id: str, shown: int) -> None:
         waiting = self._unanswered.pop(subscription_id, None)

@@ -112,6 +112,27 @@ def singly(chunk: Chunk) -> Iterator[Chunk]:
         yield chunk._replace(first_seq=seq, last_seq=seq, payload=b"\n".join(lines[i : i + 2]))
 
 
+def portions(chunk: Chunk, records: int, size: int) -> Iterator[Chunk]:
+    """A chunk as chunks of at most so many records and bytes; a single record may have more bytes."""
+    if chunk.last_seq - chunk.first_seq < records and len(chunk.payload) <= size:
+        yield chunk
+        return
+    lines = chunk.payload.split(b"\n")
+    begin = weight = 0
+    for i in range(0, len(lines), 2):
+        heavy = len(lines[i]) + len(lines[i + 1]) + 2
+        if i > begin and (i - begin >= 2 * records or weight + heavy > size):
+            yield _lines_of(chunk, lines, begin, i)
+            begin, weight = i, 0
+        weight += heavy
+    yield _lines_of(chunk, lines, begin, len(lines))
+
+
+def _lines_of(chunk: Chunk, lines: list[bytes], begin: int, end: int) -> Chunk:
+    first_seq, last_seq = chunk.first_seq + begin // 2, chunk.first_seq + end // 2 - 1
+    return chunk._replace(first_seq=first_seq, last_seq=last_seq, payload=b"\n".join(lines[begin:end]))
+
+
 def heads_and_data(chunk: Chunk) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Method, namespace and data of each record as they stand in the payload, in order."""
     lines = chunk.payload.split(b"\n")

@@ -2,8 +2,7 @@
 
 import asyncio
 import logging
-import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import NamedTuple
@@ -13,12 +12,13 @@ from django.db import InterfaceError, OperationalError
 
 from accounts.tenancy import Tenant
 from runs.api.access import AccessLost, Reader, current_watch
+from runs.api.parts import Streams, shown
 from runs.database import in_database
 from runs.log import Follower, StreamCut, current_hub, pages, read_visible_after
 from runs.log.hub import POLL_SECONDS, Subscription
 from runs.protocol.events import Event, EventStream, gap_event, state_event
 from runs.protocol.selection import Selection
-from runs.records import Chunk, singly
+from runs.records import Chunk
 from runs.services.subscriptions import Start, start_of
 
 __all__ = ["AccessLost", "Feed", "Joined"]
@@ -30,26 +30,33 @@ class Joined(NamedTuple):
     """A subscription has what was there when it came; from now on it gets what comes."""
 
     subscription_id: str
-    #: How many events it had.
+    #: How many events were shown to it and those that began together with it.
     replayed: int
 
 
 Part = list[Event] | Joined
 
 
+class _Call(NamedTuple):
+    """Subscriptions that begin together."""
+
+    wanted: tuple[Selection, ...]
+    since: int | None
+
+
 class _Wish(NamedTuple):
     """A subscription that is still to begin."""
 
     selection: Selection
-    since: int | None
+    call: _Call
 
 
 class Feed:
     """One thread, followed for any number of subscriptions, which join and leave while it goes on.
 
     All of them are at one place of the log. One that joins is first shown what lies before that place, read from the
-    rows at its reader's pace, while the others wait. As long as there is no subscription, or no thread that the tenant
-    can see, nothing is taken from the log.
+    rows at its reader's pace, while the others wait. Every part is small (see `parts`). As long as there is no
+    subscription, or no thread that the tenant can see, nothing is taken from the log.
     """
 
     def __init__(self, tenant: Tenant, thread_id: str) -> None:
@@ -63,8 +70,17 @@ class Feed:
 
     def join(self, subscription_id: str, selection: Selection, since: int | None = None) -> None:
         """Subscribe to what comes after the event `since`, or where `start_of` says; one of the same id is replaced."""
-        self.leave(subscription_id)
-        self._wishes[subscription_id] = _Wish(selection, since)
+        self.join_together({subscription_id: selection}, since)
+
+    def join_together(self, selections: Mapping[str, Selection], since: int | None = None) -> None:
+        """As `join`, of several whose reader is at one place: what was there comes once for all of them, in order.
+
+        So a reader that is cut on the way can come back to all of them with the last event it has seen.
+        """
+        call = _Call(tuple(dict.fromkeys(selections.values())), since)
+        for subscription_id, selection in selections.items():
+            self.leave(subscription_id)
+            self._wishes[subscription_id] = _Wish(selection, call)
         if self._subscription:
             self._subscription.wake()
 
@@ -106,8 +122,9 @@ class Feed:
         subscription.mute()
         while True:
             while self._wishes:
-                async for part in self._begin(next(iter(self._wishes)), follower, reader):
-                    yield part
+                async with aclosing(self._begin(follower, reader)) as begun:
+                    async for part in begun:
+                        yield part
             if not self._streams:
                 reader.waits = False
                 subscription.mute()
@@ -115,42 +132,59 @@ class Feed:
                 async for events in self._catch_up(follower):
                     yield events
             if await subscription.wait(self._silence_left()):
-                yield self._render(follower.take())
+                async with aclosing(shown(follower.take(), self._taking_part)) as parts:
+                    async for events in parts:
+                        yield events
                 if reader.waits:
                     reader.wait()
             else:
                 yield []
 
-    async def _begin(self, subscription_id: str, follower: Follower, reader: Reader) -> AsyncGenerator[Part]:
-        """Show a new subscription what was there, and let it take part; not if it leaves meanwhile."""
-        wish = self._wishes[subscription_id]
+    async def _begin(self, follower: Follower, reader: Reader) -> AsyncGenerator[Part]:
+        """Show those that joined first what was there, and let them take part; not one that leaves meanwhile."""
+        call = next(iter(self._wishes.values())).call
+        wishes = {name: wish for name, wish in self._wishes.items() if wish.call is call}
         try:
-            start = await in_database(start_of, self._tenant, self._thread_id, wish.selection, wish.since)
+            start = await in_database(start_of, self._tenant, self._thread_id, call.wanted, call.since)
         except (OperationalError, InterfaceError) as exc:
             # As in `pages`.
             logger.debug("thread %s can not be read; trying again: %s", self._thread_id, exc)
             yield []
             await asyncio.sleep(POLL_SECONDS)
             return
-        if self._wishes.get(subscription_id) is not wish:
-            return
-        stream = EventStream(wish.selection, start.after if start else wish.since or 0)
+        streams = {selection: EventStream(selection, start.after if start else 0) for selection in call.wanted}
         replayed = 0
         if start:
             self._find_thread(start, follower, reader)
-            async with aclosing(_replay(start, stream, follower)) as found:
+            async with aclosing(_replay(start, partial(self._still, wishes, streams), follower)) as found:
                 async for events in found:
                     yield events
                     replayed += len(events)
-                    if self._wishes.get(subscription_id) is not wish:
-                        return
         elif reader.created_at:
             raise AccessLost(404)
-        del self._wishes[subscription_id]
-        self._streams[subscription_id] = stream
-        if not start:
+        else:
             reader.wait()
-        yield Joined(subscription_id, replayed)
+        for name, wish in wishes.items():
+            if self._wishes.get(name) is wish:
+                del self._wishes[name]
+                self._streams[name] = self._one_of(streams[wish.selection], follower)
+                yield Joined(name, replayed)
+
+    def _still(self, wishes: Mapping[str, _Wish], streams: Mapping[Selection, EventStream]) -> list[EventStream]:
+        """The streams of those that have not left."""
+        wanted = dict.fromkeys(wish.selection for name, wish in wishes.items() if self._wishes.get(name) is wish)
+        return [streams[selection] for selection in wanted]
+
+    def _one_of(self, stream: EventStream, follower: Follower) -> EventStream:
+        """The stream that shows the same from now on, if there is one: equal selections are rendered once."""
+        cursor = follower.subscription.cursor
+        for other in self._streams.values():
+            if other.selection == stream.selection and max(other.after, stream.after) <= cursor:
+                return other
+        return stream
+
+    def _taking_part(self) -> list[EventStream]:
+        return list(dict.fromkeys(self._streams.values()))
 
     def _find_thread(self, start: Start, follower: Follower, reader: Reader) -> None:
         """Take from the log from now on, if that has not begun. Raises AccessLost when it is another thread by now."""
@@ -170,29 +204,12 @@ class Feed:
             return
         async with aclosing(follower.catch_up()) as found:
             async for chunks in found:
-                yield self._render(chunks)
+                async with aclosing(shown(chunks, self._taking_part)) as parts:
+                    async for part in parts:
+                        yield part
                 if self._wishes or not self._streams:
                     subscription.fall_behind()
                     return
-
-    def _render(self, chunks: Sequence[Chunk]) -> list[Event]:
-        streams = list(self._streams.values())
-        if len(streams) == 1:
-            return [event for chunk in chunks for event in streams[0].render(chunk)]
-        records = (record for chunk in chunks for record in singly(chunk)) if streams else ()
-        return [event for record in records for event in _told(record, streams)]
-
-
-def _told(record: Chunk, streams: Sequence[EventStream]) -> list[Event]:
-    """What a record becomes for all of these: each of them tells its part of it in the same words."""
-    events = list(dict.fromkeys(event for stream in streams for event in stream.render(record)))
-    return sorted(events, key=_part) if len(events) > 1 else events
-
-
-def _part(event: Event) -> float:
-    """Which of its record's events it is, by its id: `<seq>.1` and so on; `<seq>` is the last one."""
-    _, _, part = event.body.split(b'"', 8)[7].partition(b".")
-    return int(part) if part else math.inf
 
 
 def _read(tenant: Tenant, thread_id: str, reader: Reader, after: int, limit: int) -> list[Chunk]:
@@ -200,7 +217,7 @@ def _read(tenant: Tenant, thread_id: str, reader: Reader, after: int, limit: int
     return read_visible_after(tenant, thread_id, reader.created_at, after, limit) if reader.created_at else []
 
 
-async def _replay(start: Start, stream: EventStream, follower: Follower) -> AsyncGenerator[list[Event]]:
+async def _replay(start: Start, streams: Streams, follower: Follower) -> AsyncGenerator[list[Event]]:
     """What is kept up to where the others are, page by page."""
     first = [gap_event(start.oldest)] if start.gap else []
     if start.state:
@@ -212,6 +229,8 @@ async def _replay(start: Start, stream: EventStream, follower: Follower) -> Asyn
         return
     async with aclosing(pages(follower.read, start.read_after)) as found:
         async for chunks in found:
-            yield [event for chunk in chunks if chunk.last_seq <= end for event in stream.render(chunk)]
-            if chunks and chunks[-1].last_seq >= end:
+            async with aclosing(shown((chunk for chunk in chunks if chunk.last_seq <= end), streams)) as parts:
+                async for part in parts:
+                    yield part
+            if not streams() or (chunks and chunks[-1].last_seq >= end):
                 return

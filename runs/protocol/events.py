@@ -73,8 +73,8 @@ class EventStream:
     """
 
     def __init__(self, selection: Selection, after: int) -> None:
-        self._selection = selection
-        self._after = after
+        self.selection = selection
+        self.after = after
         channels = selection.channels
         self._as_they_are = {
             record: (method, _body_of(method))
@@ -89,10 +89,13 @@ class EventStream:
         self._runs: dict[str, RecordedMessages] = {}
         self._places: dict[bytes, bool] = {_ROOT: selection.covers(())}
 
-    def render(self, chunk: Chunk) -> list[Event]:
-        """The events that the subscription wants, of the records that the reader has not seen."""
+    def render(self, chunk: Chunk, once: dict[int, list[Event]] | None = None) -> list[Event]:
+        """The events that the subscription wants, of the records that the reader has not seen.
+
+        `once`: what other streams were told of the same records, so that what costs much is made once for all of them.
+        """
         lines = chunk.payload.split(b"\n")
-        as_they_are, places, after = self._as_they_are, self._places, self._after
+        as_they_are, places, after = self._as_they_are, self._places, self.after
         events: list[Event] = []
         seq = chunk.first_seq - 1
         for i in range(0, len(lines), 2):
@@ -103,7 +106,7 @@ class EventStream:
                 if self._messages and (record in recorded_messages.RECORDS or record in _BORDERS):
                     events += self._render_message(chunk.run_id, seq, record, timestamp, where, lines[i + 1])
                 if seq > after:
-                    events += self._render_told(seq, record, timestamp, where, lines[i + 1])
+                    events += self._render_told(seq, record, timestamp, where, lines[i + 1], once)
             elif seq > after and (places[where] if where in places else self._covers(where)):
                 method, body = direct
                 data = lines[i + 1]
@@ -112,15 +115,30 @@ class EventStream:
                 events.append(Event(seq, method, body % (seq, seq, where, timestamp, data)))
         return events
 
-    def _render_told(self, seq: int, record: bytes, timestamp: bytes, where: bytes, data: bytes) -> list[Event]:
+    def _render_told(
+        self,
+        seq: int,
+        record: bytes,
+        timestamp: bytes,
+        where: bytes,
+        data: bytes,
+        once: dict[int, list[Event]] | None,
+    ) -> list[Event]:
         """What a record becomes that is told in other words."""
         told = self._told.get(record)
         if told is not None:
-            method, tell = told
-            return _numbered(seq, method, where, timestamp, tell(data)) if self._covers(where) else []
+            if not self._covers(where):
+                return []
+            events = once.get(seq) if once is not None else None
+            if events is None:
+                method, tell = told
+                events = _numbered(seq, method, where, timestamp, tell(data))
+                if once is not None:
+                    once[seq] = events
+            return events
         if self._custom and record.startswith(_CUSTOM) and self._covers(where):
             name, data = _custom(record, data)
-            if self._selection.takes(NAMED_CUSTOM + name if name else "custom"):
+            if self.selection.takes(NAMED_CUSTOM + name if name else "custom"):
                 return _numbered(seq, "custom", where, timestamp, [data])
         return []
 
@@ -130,10 +148,10 @@ class EventStream:
         """What a record tells of messages that the run does not record in content blocks."""
         if record in _BORDERS:
             run = self._runs.pop(run_id, None)
-            return self._render_close(run, seq, timestamp) if run and seq > self._after else []
+            return self._render_close(run, seq, timestamp) if run and seq > self.after else []
         run = self._runs.setdefault(run_id, RecordedMessages())
         told = run.take(record, where, data)
-        if seq <= self._after or not self._covers(where):
+        if seq <= self.after or not self._covers(where):
             return []
         return _numbered(seq, "messages", where, timestamp, told)
 
@@ -151,7 +169,7 @@ class EventStream:
         if covered is None:
             if len(self._places) >= _PLACES:
                 self._places.clear()
-            covered = self._places[where] = self._selection.covers(tuple(orjson.loads(where)))
+            covered = self._places[where] = self.selection.covers(tuple(orjson.loads(where)))
         return covered
 
 
@@ -194,9 +212,12 @@ def _event(event_id: bytes, seq: int, method: str, where: bytes, timestamp: byte
 
 
 def state_event(seq: int, values: bytes, timestamp: int) -> Event:
-    """The state of a thread, as JSON, where the replay of its events begins: after the number `seq`."""
+    """The state of a thread, as JSON, where the replay of its events begins: after the number `seq`.
+
+    Its id tells the states apart that the thread had there one after the other: clients pass over an id they have seen.
+    """
     data = event_data.without_interrupts(values)
-    return _event(b"state.%d" % seq, seq, "values", _ROOT, b"%d" % timestamp, data)
+    return _event(b"state.%d-%d" % (seq, timestamp), seq, "values", _ROOT, b"%d" % timestamp, data)
 
 
 def gap_event(oldest: int | None) -> Event:

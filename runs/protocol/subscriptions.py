@@ -15,8 +15,9 @@ from runs.protocol.requests.events import Subscription
 MAX_LENGTH = 8192
 _RANDOM_BYTES = 9
 _NOT_OURS = "This is no id of a subscription."
-#: `12`, `12.2` for one of several events of a record, `state.12` for the state that a replay began with.
-_EVENT_ID = re.compile(r"(?:[a-z]+\.)?([0-9]{1,16})(\.[0-9]{1,16})?")
+#: `12`, `12.2` for one of several events of a record; `gap.12`, and `state.12-1795160537755` for the state of that
+#: moment, which a replay began with.
+_EVENT_ID = re.compile(r"(?:[a-z]+\.)?([0-9]{1,16})(?:(\.[0-9]{1,16})|-[0-9]{1,16})?")
 
 
 def new_id(wanted: Subscription) -> str:

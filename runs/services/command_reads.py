@@ -17,7 +17,7 @@ from runs.protocol.tree import TELLING, Tree
 from runs.records import heads_and_data
 from runs.services.once import Once
 from runs.services.runs import NOT_FOUND as RUN_NOT_FOUND
-from runs.services.runs import get_run
+from runs.services.runs import current_run, get_run
 from runs.services.state import demand_checkpoint, demand_namespace, get_history, get_state
 from runs.states import RunStatus
 
@@ -26,7 +26,7 @@ _MAX_STATES = 1000
 
 def get_tree(tenant: Tenant, thread_id: str, params: GetTree, once: Once | None) -> Done:
     """The tree of a run: the one named, else the active one, else the last. Raises NotFound."""
-    run = get_run(tenant, thread_id, params.run_id) if params.run_id is not None else _current_run(tenant, thread_id)
+    run = get_run(tenant, thread_id, params.run_id) if params.run_id is not None else _run_about(tenant, thread_id)
     tree = Tree(str(run.run_id), run.graph_id, RunStatus(run.status))
     after = run.after_seq
     while chunks := read_run_after(run.run_id, after):
@@ -38,19 +38,12 @@ def get_tree(tenant: Tenant, thread_id: str, params: GetTree, once: Once | None)
     return Done({"tree": tree.fields()})
 
 
-def _current_run(tenant: Tenant, thread_id: str) -> Run:
-    """The one that is executed, else the next one, else the last. Raises NotFound."""
-    if not is_thread_id(thread_id):
+def _run_about(tenant: Tenant, thread_id: str) -> Run:
+    """Raises NotFound."""
+    run = current_run(tenant, thread_id) if is_thread_id(thread_id) else None
+    if run is None:
         raise NotFound(RUN_NOT_FOUND)
-    runs = Run.objects.for_tenant(tenant).filter(thread_id=thread_id)
-    found = (
-        runs.filter(status=RunStatus.RUNNING).first()
-        or runs.active().order_by("position").first()
-        or runs.order_by("-position").first()
-    )
-    if found is None:
-        raise NotFound(RUN_NOT_FOUND)
-    return found
+    return run
 
 
 def state_of(tenant: Tenant, thread_id: str, params: StateGet, once: Once | None) -> Done:

@@ -31,6 +31,14 @@ def get_run(tenant: Tenant, thread_id: str | None, run_id: str) -> Run:
     return run
 
 
+def current_run(tenant: Tenant, thread_id: str) -> Run | None:
+    """The run that a thread is about, its request deferred: the one that runs, else the next one, else the last."""
+    runs = Run.objects.for_tenant(tenant).filter(thread_id=thread_id)
+    runs = runs.only("run_id", "graph_id", "status", "position", "after_seq")
+    # `running` comes after `pending`.
+    return runs.active().order_by("-status", "position").first() or runs.order_by("-position").first()
+
+
 def list_runs(tenant: Tenant, thread_id: str, *, limit: int, offset: int, status: RunStatus | None) -> list[Run]:
     """Newest first. Raises NotFound for the thread."""
     thread = get_thread(tenant, thread_id)

@@ -1,17 +1,19 @@
-"""Where a subscription to the events of a thread begins."""
+"""Where subscriptions to the events of a thread begin."""
 
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 import orjson
-from django.db.models import OuterRef, Subquery
+from django.db.models import Exists, OuterRef, Subquery
 
 from accounts.tenancy import Tenant
 from runs.log import oldest_seq_of_thread, read_run_back, start_of_runs_at
 from runs.models import EventChunk, Run, Thread
 from runs.protocol.selection import Selection
+from runs.services.runs import current_run
 from runs.states import ACTIVE
 
 #: How many runs one read of a chain brings.
@@ -27,7 +29,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where a subscription begins."""
+    """Where subscriptions begin."""
 
     #: Of the thread; a later one of its id is another one.
     created_at: datetime
@@ -50,49 +52,55 @@ class Start:
         return self.after + 1 if self.kept else None
 
 
-class _Current(NamedTuple):
-    """The run that a thread is about now."""
+def start_of(tenant: Tenant, thread_id: str, wanted: Iterable[Selection], since: int | None) -> Start | None:
+    """Where these begin together; None when the thread is not there for the tenant.
 
-    run_id: uuid.UUID
-    status: str
-    position: int
-    after_seq: int
-
-
-def start_of(tenant: Tenant, thread_id: str, selection: Selection, since: int | None) -> Start | None:
-    """None when the thread is not there for the tenant.
-
-    After `since`; without it before the thread's current run, and before those in whose queue it stood: all that their
-    client may have missed. The state comes first unless the reader goes on where it was.
+    After `since`; without it, or when the log has not come that far, since it is another thread's then, before the
+    thread's current run, and before those in whose queue it stood: all that their client may have missed. The state
+    comes first unless the reader goes on where it was.
     """
-    thread = Thread.objects.for_tenant(tenant).filter(pk=thread_id).only("created_at", "last_seq").first()
+    thread = _thread(tenant, thread_id)
     if thread is None:
         return None
-    if since is None:
-        current = _current_run(tenant, thread)
-        after = _start_of_chain(tenant, thread, current) if current else thread.last_seq
-        state = _state(tenant, thread, current, selection)
+    channels = frozenset[str]().union(*(selection.channels for selection in wanted))
+    shows_state = any(selection.wants("values", ()) for selection in wanted)
+    if since is None or since > thread.last_seq:
+        current = current_run(tenant, thread_id)
+        after = _before(tenant, thread, current)
+        state = _state(tenant, thread, current) if shows_state else None
         return Start(thread.created_at, thread.last_seq, after, after, state=state)
     oldest = oldest_seq_of_thread(thread.pk)
-    if since < thread.last_seq and (oldest is None or oldest > since + 1):
+    if since < thread.last_seq and (oldest is None or oldest > since + 1) and _was_pruned(tenant, thread):
         after = thread.last_seq if oldest is None else oldest - 1
-        state = _state(tenant, thread, _current_run(tenant, thread), selection)
+        state = _state(tenant, thread, current_run(tenant, thread_id)) if shows_state else None
         return Start(thread.created_at, thread.last_seq, after, after, gap=True, kept=oldest is not None, state=state)
     # What a run of the classic API says is added up from its first event on.
-    adds_up = "messages" in selection.channels
-    read_after = start_of_runs_at(thread.pk, since, classic_only=True) if adds_up else since
+    read_after = start_of_runs_at(thread.pk, since, classic_only=True) if "messages" in channels else since
     return Start(thread.created_at, thread.last_seq, since, read_after)
 
 
-def _current_run(tenant: Tenant, thread: Thread) -> _Current | None:
-    """The one that is running, or else the next one to run, or else the last one."""
-    runs = Run.objects.for_tenant(tenant).filter(thread=thread).only(*_Current._fields)
-    # `running` comes after `pending`.
-    run = runs.active().order_by("-status", "position").first() or runs.order_by("-position").first()
-    return _Current(run.run_id, run.status, run.position, run.after_seq) if run else None
+def _thread(tenant: Tenant, thread_id: str) -> Thread | None:
+    found = Thread.objects.for_tenant(tenant).filter(pk=thread_id)
+    return found.only("created_at", "last_seq", "last_position").first()
 
 
-def _start_of_chain(tenant: Tenant, thread: Thread, current: _Current) -> int:
+def _was_pruned(tenant: Tenant, thread: Thread) -> bool:
+    """Whether a run has ended of which no event is kept; a deleted one took its events along, and is no loss."""
+    kept = Exists(EventChunk.objects.filter(run=OuterRef("pk")))
+    return Run.objects.for_tenant(tenant).filter(~kept, thread=thread).exclude(status__in=ACTIVE).exists()
+
+
+def _before(tenant: Tenant, thread: Thread, current: Run | None) -> int:
+    """The number after which a thread is shown to whoever knows nothing of it."""
+    if current is None:
+        return thread.last_seq
+    if current.status not in ACTIVE and current.position < thread.last_position:
+        # Its state was changed since: the last run would end in an older one.
+        return thread.last_seq
+    return _start_of_chain(tenant, thread, current)
+
+
+def _start_of_chain(tenant: Tenant, thread: Thread, current: Run) -> int:
     """A number before the runs that were each still active when the next one, down to the current one, was made."""
     chunks = EventChunk.objects.filter(run=OuterRef("pk")).order_by("-last_seq")
     reached = Subquery(chunks.values("last_seq")[:1])
@@ -110,10 +118,8 @@ def _start_of_chain(tenant: Tenant, thread: Thread, current: _Current) -> int:
         position = page[-1][0]
 
 
-def _state(tenant: Tenant, thread: Thread, current: _Current | None, selection: Selection) -> State | None:
-    """What the subscription is shown first, if it wants values: what an active run has reached, or the thread's."""
-    if not selection.wants("values", ()):
-        return None
+def _state(tenant: Tenant, thread: Thread, current: Run | None) -> State | None:
+    """What is shown first to those who want values: what an active run has reached, or the thread's."""
     if current and current.status in ACTIVE:
         # Before its first values, the thread's would be older than the input that its client shows already.
         return _last_values(current.run_id)

@@ -1,7 +1,7 @@
 """Subscriptions to the events of a thread as Server-Sent Events: what they take, and what comes to whom."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from runs.lifecycle import Outcome
 from runs.log import Hub
 from runs.models import Run, Thread
 from runs.protocol.selection import selection
+from runs.services.readers import Reading, refusals
 from runs.states import RunStatus
 from tests.api.rows import Rows, make_rows
 from tests.appending import emit
@@ -110,6 +111,12 @@ async def read_to(response: LiveResponse, mark: bytes) -> bytes:
     return body
 
 
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
 async def read_all(response: LiveResponse) -> bytes:
     """The body of a response that ends soon."""
     async with asyncio.timeout(10):
@@ -152,12 +159,24 @@ each_stream = pytest.mark.parametrize("stream", STREAMS)
 @each_stream
 @pytest.mark.parametrize("lose", [lose_membership, lose_thread])
 async def test_a_stream_ends_cleanly_as_soon_as_its_reader_may_not_read_on(
-    run: Run, bob: User, settings: LazySettings, stream: str, lose: Callable[[User], None]
+    run: Run,
+    bob: User,
+    settings: LazySettings,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: str,
+    lose: Callable[[User], None],
 ) -> None:
     settings.STREAM_HEARTBEAT = NEVER
+    asked: list[Reading] = []
+
+    def noted(readings: Sequence[Reading]) -> list[int | None]:
+        asked.extend(reading for reading in readings if reading.created_at)
+        return refusals(readings)
+
+    monkeypatch.setattr(access, "refusals", noted)
     tenant, thread = await in_database(tenant_of, bob), await in_database(Thread.objects.get)
     reading = asyncio.create_task(read_all(STREAMS[stream](tenant, thread)))
-    await asyncio.sleep(0.2)
+    await until(lambda: len(asked) > 2)
     assert not reading.done()
     await in_database(lose, bob)
     await reading

@@ -108,6 +108,29 @@ async def test_a_cut_socket_is_restored_without_a_loss(server: Server, key: str)
     assert left["type"] == "success"
 
 
+async def test_a_socket_that_is_cut_while_it_is_restored_is_restored_without_a_loss(server: Server, key: str) -> None:
+    thread_id = str(uuid4())
+    async with open_socket(server, key, thread_id) as first:
+        wanted = [
+            (await first.subscribe([channel]))["subscription_id"] for channel in ("values", "lifecycle", "updates")
+        ]
+        run_id = (await first.run())["result"]["run_id"]
+        whole = [each for each in ids(await first.until_end()) if "." not in each]
+    last, seen = whole[0], whole[:1]
+    while seen[-1] != whole[-1]:
+        async with open_socket(server, key, thread_id) as again:
+            restored = await again.command(
+                "subscription.reconnect", run_id=run_id, last_event_id=last, subscriptions=wanted
+            )
+            missed = ids(again.kept)
+            assert restored["result"]["missed_events"] == len(missed)
+        # The rest never came.
+        last = missed[0]
+        seen += [each for each in missed[:1] if each not in seen]
+        assert missed == whole[whole.index(last) :]
+    assert seen == whole
+
+
 @pytest.mark.parametrize(
     ("over", "error"),
     [

@@ -34,7 +34,8 @@ class Reader:
 
     @property
     def ids(self) -> list[str]:
-        return [orjson.loads(event.body)["event_id"] for event in self.events]
+        """A state's without its moment."""
+        return [orjson.loads(event.body)["event_id"].partition("-")[0] for event in self.events]
 
     @property
     def joined(self) -> list[Joined]:

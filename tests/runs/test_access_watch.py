@@ -1,6 +1,7 @@
 """The watch over those who read for long: few questions, however many they are."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -27,12 +28,15 @@ class Database:
         self.refused: dict[str, int] = {}
         self.there: set[str] = set()
         self.away = False
+        #: How often it did not answer, by what it was asked.
+        self.unanswered: Counter[str] = Counter()
         self.asked: list[list[str]] = []
         self.looked: list[list[str]] = []
 
     async def __call__(self, function: Callable[..., Any], readings: Sequence[Reading]) -> Any:
         await asyncio.sleep(0)
         if self.away:
+            self.unanswered[function.__name__] += 1
             raise OperationalError("away")
         return function(readings)
 
@@ -95,7 +99,7 @@ async def test_nobody_is_asked_for_who_has_left(database: Database) -> None:
 async def test_they_are_asked_for_again_after_an_outage(database: Database) -> None:
     database.away, database.refused = True, {"one": 403}
     with current_watch().reading(TENANT, "one", lambda: None) as reader:
-        await asyncio.sleep(0.05)
+        await until(lambda: database.unanswered["refusals"] > 2)
         assert reader.refused is None
         database.away = False
         await until(lambda: reader.refused == 403)
@@ -132,7 +136,7 @@ async def test_they_are_looked_for_though_nothing_rings(database: Database, monk
     with current_watch().reading(TENANT, "one", lambda: woken.append(1)) as reader:
         reader.wait()
         database.away = True
-        await asyncio.sleep(0.03)
+        await until(lambda: database.unanswered["arrivals"] > 1)
         database.away = False
         database.there = {"one"}
         await until(lambda: woken)

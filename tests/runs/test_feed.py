@@ -2,26 +2,31 @@
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
 
 from accounts.tenancy import Tenant
 from runs import lifecycle
+from runs.api import feed as feed_module
 from runs.api.feed import Feed, Joined
+from runs.api.parts import PART_EVENTS
 from runs.database import in_database
 from runs.lifecycle import Outcome
 from runs.log import Hub
 from runs.log import hub as hub_module
 from runs.log.read import PAGE
 from runs.models import EventChunk, Run, Thread
+from runs.protocol import events
 from runs.protocol.selection import selection
+from runs.protocol.subscriptions import cursor_of
 from runs.records import unpack
 from runs.states import CancelAction, RunStatus
 from tests.appending import emit, end
 from tests.factories import chunks_of, make_run
 from tests.fakes import LAYERS
-from tests.runs.feeds import ALL, feed_of, reading, until
+from tests.runs.feeds import ALL, Reader, feed_of, reading, until
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("hub", "layer")]
 
@@ -159,6 +164,114 @@ async def test_who_leaves_while_it_joins_has_not_joined(tenant: Tenant, run: Run
     assert parts[-1] == Joined("two", 3)
 
 
+@pytest.mark.parametrize("again", [False, True])
+async def test_who_leaves_while_nothing_is_read_has_not_joined(
+    tenant: Tenant, run: Run, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does one that comes back meanwhile get what it wanted before."""
+    await emit(run, *range(3))
+    feed = feed_of(tenant, run.thread_id, since=0)
+    loop = asyncio.get_running_loop()
+    leaving = [feed.leave]
+
+    def read_nothing(*_: object) -> list[Any]:
+        while leaving:
+            loop.call_soon_threadsafe(leaving.pop(), "one")
+            if again:
+                loop.call_soon_threadsafe(feed.join, "one", selection(["custom"]), 3)
+        return []
+
+    monkeypatch.setattr(feed_module, "read_visible_after", read_nothing)
+    async with reading(feed) as reader:
+        await until(lambda: not leaving and not feed._wishes)
+        monkeypatch.undo()
+        feed.join("two", selection(["lifecycle"]), 3)
+        await until(lambda: Joined("two", 0) in reader.joined)
+        await emit(run, 4)
+        await emit(run, 5, method="custom")
+        await end(run)
+        await until(lambda: 6 in reader.seqs)
+    assert reader.seqs == ([5, 6] if again else [6])
+    assert len(reader.joined) == (2 if again else 1)
+
+
+async def test_those_that_begin_together_are_shown_one_row(tenant: Tenant, run: Run) -> None:
+    """So a reader that was cut anywhere in it misses nothing."""
+    for number in range(3):
+        await emit(run, number)
+        await emit(run, number, method="custom")
+        await emit(run, {"one": number, "two": number}, method="updates")
+    wanted = {"one": selection(["values"]), "two": selection(["custom", "values"]), "three": selection(["updates"])}
+
+    async def shown_after(since: int) -> Reader:
+        feed = Feed(tenant, run.thread_id)
+        feed.join_together(wanted, since)
+        async with reading(feed) as reader:
+            await until(lambda: len(reader.joined) == 3)
+        assert {joined.replayed for joined in reader.joined} == {len(reader.ids)}
+        return reader
+
+    whole = (await shown_after(0)).ids
+    assert whole == [each for n in (1, 4, 7) for each in (f"{n}", f"{n + 1}", f"{n + 2}.1", f"{n + 2}.2")]
+    for seen in range(1, len(whole)):
+        rest = (await shown_after(cursor_of(whole[seen - 1]))).ids
+        assert rest[len(rest) - len(whole) + seen :] == whole[seen:]
+
+
+async def test_one_that_leaves_those_it_began_with_is_not_shown_more(tenant: Tenant, run: Run) -> None:
+    for _ in range(PART_EVENTS):
+        await emit(run, 1)
+        await emit(run, 2, method="custom")
+    feed = Feed(tenant, run.thread_id)
+    feed.join_together({"one": selection(["values"]), "two": selection(["custom"])}, 0)
+    methods = []
+    async for part in feed.events():
+        if isinstance(part, Joined):
+            assert part.subscription_id == "two"
+            break
+        feed.leave("one")
+        methods.append({event.method for event in part})
+    assert methods[0] == {"values", "custom"} and set().union(*methods[1:]) == {"custom"}
+
+
+async def test_equal_selections_are_rendered_once(tenant: Tenant, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what is told in other words is put into them once for all."""
+    told: list[bytes] = []
+    method, words = events._TOLD[b"updates"]
+    monkeypatch.setitem(events._TOLD, b"updates", (method, lambda data: told.append(data) or words(data)))
+    feed = Feed(tenant, run.thread_id)
+    feed.join_together({f"one {number}": selection(["updates"]) for number in range(5)})
+    async with reading(feed) as reader:
+        for number in range(5):
+            feed.join(f"two {number}", selection(["updates", "values"]))
+        await until(lambda: len(reader.joined) == 10)
+        assert len(set(feed._streams.values())) == 2
+        await emit(run, {"one": 1, "two": 2}, method="updates")
+        await until(lambda: len(reader.events) == 2)
+        assert len(told) == 1
+        for name in [name for name in feed._streams if name != "two 3"]:
+            feed.leave(name)
+        await emit(run, 1)
+        await until(lambda: len(reader.events) == 3)
+
+
+async def test_equal_selections_of_readers_at_other_places_miss_nothing(tenant: Tenant, run: Run) -> None:
+    """One of them has seen more than the feed has come to."""
+    feed = feed_of(tenant, run.thread_id, selection(["custom"]), 0)
+    found: list[int] = []
+    async for part in feed.events():
+        if part == Joined("one", 0):
+            for number in range(5):
+                await emit(run, number)
+            feed.join("two", selection(["values"]), 4)
+            feed.join("three", selection(["values"]), 0)
+        elif not isinstance(part, Joined):
+            found += [event.seq for event in part]
+        if found[-1:] == [5]:
+            break
+    assert found == [1, 2, 3, 4, 5]
+
+
 async def test_one_that_joins_again_begins_again(tenant: Tenant, run: Run) -> None:
     await emit(run, 1)
     feed = feed_of(tenant, run.thread_id, selection(["custom"]))
@@ -228,6 +341,15 @@ async def test_events_that_are_not_kept_any_more_leave_a_gap_and_the_state(
         assert reader.ids == (["gap.2", "state.2", "3"] if kept else ["gap.0", "state.2"])
     assert reader.data("gap") == [{"oldest": 3 if kept else None}]
     assert reader.data("values") == ([{"a": 2}] * 2 if kept else [{"a": 1}])
+
+
+async def test_a_cursor_of_the_thread_that_had_the_id_before_is_not_waited_for(tenant: Tenant, run: Run) -> None:
+    await emit(run, {"a": 1})
+    async with reading(feed_of(tenant, run.thread_id, since=40)) as reader:
+        await until(lambda: reader.joined)
+        await emit(run, {"a": 2})
+        await until(lambda: 2 in reader.seqs)
+    assert reader.ids == ["state.0", "1", "2"]
 
 
 async def test_silence_is_reported(tenant: Tenant, run: Run, settings: LazySettings) -> None:

@@ -15,6 +15,7 @@ from accounts.tenancy import Credential, Tenant
 from runs import lifecycle
 from runs.api import access
 from runs.api.feed import AccessLost
+from runs.api.parts import PART_EVENTS
 from runs.database import in_database
 from runs.log import Hub, StreamCut
 from runs.models import Purge, Run, Thread
@@ -109,6 +110,18 @@ async def test_who_waits_for_a_thread_loses_access_too(
     await in_database(lose, bob)
     lost = await ending
     assert isinstance(lost, AccessLost) and lost.status == status
+
+
+async def test_a_reader_who_may_not_read_on_is_stopped_in_the_middle_of_a_page(tenant: Tenant, run: Run) -> None:
+    await emit(run, *range(5 * PART_EVENTS))
+    found: list[int] = []
+    with pytest.raises(AccessLost):
+        async for part in feed_of(tenant, run.thread_id, since=0).events():
+            assert not isinstance(part, Joined)
+            found += [event.seq for event in part]
+            (reader,) = access.current_watch()._readers
+            reader.refuse(401)
+    assert found == list(range(1, PART_EVENTS + 1))
 
 
 async def test_nobody_is_sent_away_while_the_database_does_not_answer(

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from runs.protocol.events import Event, EventStream, gap_event, sse, state_event
 from runs.protocol.selection import CHANNELS, Selection, selection
+from runs.protocol.subscriptions import cursor_of
 from runs.records import Chunk, Record
 from tests.runs.protocol_records import TIME, chunks, nasty, read, record, threads
 
@@ -235,10 +236,16 @@ def test_the_state_is_an_event_at_the_number_where_the_replay_begins() -> None:
     assert event == Event(
         12,
         "values",
-        b'{"type":"event","event_id":"state.12","seq":12,"method":"values","params":'
+        b'{"type":"event","event_id":"state.12-1795160537755","seq":12,"method":"values","params":'
         b'{"namespace":[],"timestamp":1795160537755,"data":{"a": 1}}}',
     )
     assert read(state_event(0, b'{"a":1,"__interrupt__":[]}', TIME))["params"]["data"] == {"a": 1}
+
+
+def test_states_at_one_number_have_ids_of_their_own_from_which_a_reader_goes_on() -> None:
+    before, after = (read(state_event(12, b"{}", moment))["event_id"] for moment in (TIME, TIME + 1))
+    assert before != after
+    assert cursor_of(before) == cursor_of(after) == 12
 
 
 @pytest.mark.parametrize(("oldest", "seq"), [(12, 11), (1, 0), (None, 0)])

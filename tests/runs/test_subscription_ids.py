@@ -43,13 +43,15 @@ def test_what_no_socket_made_is_refused(text):
 
 @pytest.mark.parametrize(
     ("event_id", "after"),
-    [("12", 12), ("0", 0), ("12.1", 11), ("12.2", 11), ("1.1", 0), ("state.12", 12), ("gap.3", 3), ("0.1", 0)],
+    [("12", 12), ("0", 0), ("12.1", 11), ("12.2", 11), ("1.1", 0), ("state.12-34", 12), ("gap.3", 3), ("0.1", 0)],
 )
 def test_a_reader_goes_on_where_nothing_is_lost(event_id, after):
     assert cursor_of(event_id) == after
 
 
-@pytest.mark.parametrize("event_id", ["", "x", "-1", "12.", ".1", "12.x", "state.", "1" * 20, "1\n", "\uff11"])
+@pytest.mark.parametrize(
+    "event_id", ["", "x", "-1", "12.", ".1", "12.x", "state.", "state.1-", "state.1-x", "1" * 20, "1\n", "\uff11"]
+)
 def test_what_is_no_event_is_refused(event_id):
     with pytest.raises(ValueError):
         cursor_of(event_id)

@@ -7,6 +7,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from accounts.models import User
 from accounts.tenancy import Tenant
+from runs import lifecycle
 from runs.identifiers import new_id
 from runs.log import start_of_runs_at
 from runs.models import EventChunk, Run, Thread
@@ -14,6 +15,7 @@ from runs.protocol.selection import selection
 from runs.records import Record, pack, record
 from runs.services import subscriptions
 from runs.services.subscriptions import Start, start_of
+from runs.services.threads import hold_thread
 from runs.states import RunStatus, ThreadStatus
 from tests.factories import make_run, make_thread, run_kwargs, tenant_of
 
@@ -53,21 +55,21 @@ def ran(tenant: Tenant, thread: Thread, events: int = 2, **over: Any) -> Run:
 
 
 def begin(tenant: Tenant, thread: Thread, wanted: Any = VALUES, since: int | None = None) -> Start:
-    start = start_of(tenant, thread.pk, wanted, since)
+    start = start_of(tenant, thread.pk, [wanted], since)
     assert start and (start.created_at, start.last_seq) == (Thread.objects.get().created_at, thread.last_seq)
     return start
 
 
 def test_it_does_not_begin_without_a_thread(tenant: Tenant) -> None:
-    assert start_of(tenant, "unknown", VALUES, None) is None
+    assert start_of(tenant, "unknown", [VALUES], None) is None
 
 
 def test_nor_for_who_can_not_see_it(thread: Thread, bob: User, charlie: User) -> None:
     for stranger in (bob, charlie):
-        assert start_of(tenant_of(stranger), thread.pk, VALUES, None) is None
+        assert start_of(tenant_of(stranger), thread.pk, [VALUES], None) is None
     Thread.objects.update(shared=True)
-    assert start_of(tenant_of(bob), thread.pk, VALUES, None) is not None
-    assert start_of(tenant_of(charlie), thread.pk, VALUES, None) is None
+    assert start_of(tenant_of(bob), thread.pk, [VALUES], None) is not None
+    assert start_of(tenant_of(charlie), thread.pk, [VALUES], None) is None
 
 
 def test_a_thread_without_runs_has_nothing_to_show(tenant: Tenant, thread: Thread) -> None:
@@ -107,6 +109,32 @@ def test_an_active_run_without_values_shows_no_state(tenant: Tenant, thread: Thr
     run = make_run(tenant, thread, **active)
     start = begin(tenant, thread)
     assert (start.after, start.state) == (run.after_seq, None)
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.INTERRUPTED])
+def test_a_state_that_was_changed_after_the_last_run_is_shown_alone(
+    tenant: Tenant, thread: Thread, status: RunStatus
+) -> None:
+    """The run's own values are older: a client would end with them."""
+    ran(tenant, thread, status=status)
+    lifecycle.reserve_position(hold_thread(tenant, thread.pk))
+    Thread.objects.update(values={"a": "changed"})
+    start = begin(tenant, thread)
+    assert (start.after, start.read_after) == (2, 2)
+    assert start.state and start.state.values == b'{"a":"changed"}'
+    running = make_run(tenant, Thread.objects.get(), status=RunStatus.RUNNING)
+    say(running)
+    thread.last_seq = 3
+    assert begin(tenant, thread).after == running.after_seq == 2
+
+
+def test_several_begin_together_with_all_that_one_of_them_needs(tenant: Tenant, thread: Thread) -> None:
+    run = make_run(tenant, thread, **RUNNING)
+    say(run, record("values", {"a": 1}), record("custom"))
+    start = start_of(tenant, thread.pk, [MESSAGES, VALUES], None)
+    assert start and start.state and start.state.values == b'{"a":1}'
+    again = start_of(tenant, thread.pk, [VALUES, MESSAGES], 1)
+    assert again and (again.after, again.read_after) == (1, 0)
 
 
 def test_an_active_run_shows_the_last_values_of_its_root(
@@ -181,9 +209,9 @@ def test_the_queries_are_few(
     for run in queue:
         say(run, record("values", {}))
     with django_assert_max_num_queries(5):
-        start_of(tenant, thread.pk, VALUES, None)
+        start_of(tenant, thread.pk, [VALUES], None)
     with django_assert_max_num_queries(3):
-        start_of(tenant, thread.pk, MESSAGES, 3)
+        start_of(tenant, thread.pk, [MESSAGES], 3)
 
 
 # After an event.
@@ -192,9 +220,17 @@ def test_the_queries_are_few(
 def test_a_reader_goes_on_where_it_was(tenant: Tenant, thread: Thread) -> None:
     ran(tenant, thread)
     Thread.objects.update(values={"a": 1})
-    for since in (0, 1, 2, 99):
+    for since in (0, 1, 2):
         start = begin(tenant, thread, since=since)
         assert (start.after, start.read_after, start.state, start.gap) == (since, since, None, False)
+
+
+def test_a_cursor_beyond_the_log_is_that_of_another_thread(tenant: Tenant, thread: Thread) -> None:
+    ran(tenant, thread)
+    ran(tenant, thread)
+    Thread.objects.update(values={"a": 1})
+    assert begin(tenant, thread, since=5) == begin(tenant, thread)
+    assert begin(tenant, thread, since=4) != begin(tenant, thread)
 
 
 def by_protocol(thread: Thread) -> dict[str, Any]:
@@ -267,3 +303,14 @@ def test_when_nothing_is_kept_there_is_the_state(tenant: Tenant, thread: Thread)
     assert start.state and start.state.values == b'{"a":1}'
     assert not begin(tenant, thread, since=3).gap
     assert not begin(tenant, thread).gap and begin(tenant, thread).state
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_run_that_was_deleted_is_no_gap(tenant: Tenant, thread: Thread, left: int) -> None:
+    deleted = ran(tenant, thread, events=3)
+    for _ in range(left):
+        ran(tenant, thread)
+    make_run(tenant, thread)
+    deleted.delete()
+    start = begin(tenant, thread, since=1)
+    assert (start.after, start.gap, start.state) == (1, False, None)
