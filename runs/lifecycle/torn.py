@@ -94,7 +94,7 @@ def _payloads_back(run_id: uuid.UUID) -> Iterator[bytes]:
             rows = rows.filter(last_seq__lt=before)
         page = list(rows.values_list("last_seq", "payload")[:_PAGE])
         for _, payload in page:
-            yield decompress(payload)
+            yield decompress(bytes(payload))
         if len(page) < _PAGE:
             return
         before = page[-1][0]

@@ -237,8 +237,8 @@ async def test_one_that_leaves_those_it_began_with_is_not_shown_more(tenant: Ten
 async def test_equal_selections_are_rendered_once(tenant: Tenant, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """And what is told in other words is put into them once for all."""
     told: list[bytes] = []
-    method, words = events._TOLD[b"updates"]
-    monkeypatch.setitem(events._TOLD, b"updates", (method, lambda data: told.append(data) or words(data)))
+    method, channel, words = events._TOLD[b"updates"]
+    monkeypatch.setitem(events._TOLD, b"updates", (method, channel, lambda data: told.append(data) or words(data)))
     feed = Feed(tenant, run.thread_id)
     feed.join_together({f"one {number}": selection(["updates"]) for number in range(5)})
     async with reading(feed) as reader:

@@ -14,7 +14,7 @@ from accounts.services import revoke_tokens
 from accounts.tenancy import Credential, Tenant
 from runs import lifecycle
 from runs.api import access
-from runs.api.feed import AccessLost
+from runs.api.feed import AccessLost, Joined
 from runs.api.parts import PART_EVENTS
 from runs.database import in_database
 from runs.log import Hub, StreamCut
