@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
+from uuid import UUID
 
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
@@ -22,7 +23,7 @@ from rest_framework.exceptions import APIException, ParseError
 from accounts.access import tenants_in_force
 from accounts.handshake import refuse
 from accounts.permissions import lacking
-from accounts.tenancy import Credential, Tenant
+from accounts.tenancy import Tenant
 from runs.api.feed import AccessLost, Feed, Joined
 from runs.api.wire import parse_json, to_json
 from runs.database import in_command_thread
@@ -54,8 +55,8 @@ NOT_JSON = "Protocol commands must be valid JSON."
 #: Larger commands are read in a thread: the loop has others to serve.
 _LARGE = 65536
 
-#: How many sockets of this process each credential has.
-_sockets: Counter[Credential | None] = Counter()
+#: How many sockets of this process each key has, or each user by tokens.
+_sockets: Counter[UUID | None] = Counter()
 
 
 class _Restored:
@@ -97,7 +98,7 @@ class ThreadConsumer(AsyncWebsocketConsumer):
             pass
         finally:
             if self._open:
-                _sockets.subtract([self._tenant.credential])
+                _count(self._tenant, -1)
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -118,7 +119,7 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         #: By the subscriptions that they wait for.
         self._unanswered: dict[str, _Restored] = {}
         self._subscriptions: set[str] = set()
-        _sockets[self._tenant.credential] += 1
+        _count(self._tenant, 1)
         self._open = True
         self._start(self._deliver())
 
@@ -127,7 +128,7 @@ class ThreadConsumer(AsyncWebsocketConsumer):
             return 404, "Not Found"
         if not self._tenant.can(READ):
             return 403, lacking(READ)
-        if _sockets[self._tenant.credential] >= settings.SOCKET_MAX_PER_CREDENTIAL:
+        if _sockets[_counted_by(self._tenant)] >= settings.SOCKET_MAX_PER_CREDENTIAL:
             return 429, "This credential has too many sockets open."
         return None
 
@@ -267,6 +268,17 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         waiting.joined(subscription_id, shown)
         if not waiting.waits_for:
             await self.send(text_data=to_json(waiting.answer).decode())
+
+
+def _counted_by(tenant: Tenant) -> UUID | None:
+    return tenant.credential.id if tenant.credential else None
+
+
+def _count(tenant: Tenant, difference: int) -> None:
+    counted_by = _counted_by(tenant)
+    _sockets[counted_by] += difference
+    if not _sockets[counted_by]:
+        del _sockets[counted_by]
 
 
 async def _read(text: str) -> Command:
