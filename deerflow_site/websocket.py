@@ -12,7 +12,7 @@ from autobahn.websocket.types import ConnectionDeny
 from daphne import ws_protocol
 from django.conf import settings
 
-from deerflow_site.pace import Pace
+from deerflow_site.pace import Pace, unsent
 
 #: The server leaves: a client comes back to whichever takes its place.
 _RESTART = 1012
@@ -41,7 +41,9 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
     """One socket. Sending waits for `pace`."""
 
     def onConnect(self, request: Any) -> Any:
-        self.pace = Pace()
+        self.pace = Pace(lambda: unsent(self.transport), self.give_up)
+        #: The last ping of the client that is still to be answered.
+        self._ping: bytes | None = None
         self._refusal: dict[str, Any] = {}
         return super().onConnect(request)
 
@@ -87,6 +89,18 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
     def give_up(self) -> None:
         """Part from a client that does not move."""
         self.close(_STUCK, "Nothing was taken, or no ping answered, for too long.")
+
+    def onPing(self, payload: bytes) -> None:
+        # Of several that wait only the last is answered: who takes nothing could make any number of answers wait.
+        if self._ping is None:
+            self._ping = payload
+            self.pace.when_it_flows(self._answer_ping)
+        else:
+            self._ping = payload
+
+    def _answer_ping(self) -> None:
+        payload, self._ping = self._ping, None
+        self.sendPong(payload)
 
     def _refuse(self, body: bytes) -> None:
         self.handshake_deferred.errback(_Denied(self._refusal["status"], body.decode()))
