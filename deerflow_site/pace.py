@@ -90,7 +90,7 @@ def unsent(transport: Any) -> int:
 
 
 def _in_system(descriptor: int) -> int:
-    """What was given to the system, which is megabytes, and is not confirmed by the client; 0 where that is not told."""
+    """What was given to the system, often megabytes, and not confirmed by the client; 0 where that is not told."""
     if descriptor < 0 or not sys.platform.startswith("linux"):
         return 0
     try:

@@ -14,8 +14,6 @@ from django.conf import settings
 
 from deerflow_site.pace import Pace, unsent
 
-#: The server leaves: a client comes back to whichever takes its place.
-_RESTART = 1012
 #: A client that takes nothing of what it is sent, or answers no ping.
 _STUCK = 4408
 #: A client has so long to answer a close, before its connection is cut.
@@ -83,8 +81,9 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
             self.sendCloseFrame(code=code, reasonUtf8=encode_truncate(reason, _REASON))
 
     def leave(self) -> None:
-        """Have the client come back to another server."""
-        self.close(_RESTART, "The server leaves; come back.")
+        """Have the application close it, once it has answered: the client comes back to another server."""
+        if self.state == self.STATE_OPEN:
+            self.application_queue.put_nowait({"type": "websocket.leave"})
 
     def give_up(self) -> None:
         """Part from a client that does not move."""
