@@ -156,8 +156,10 @@ HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", 10)
 if HEARTBEAT_SECONDS * 2 > LEASE_SECONDS:
     raise ImproperlyConfigured("HEARTBEAT_SECONDS must be at most half of LEASE_SECONDS, so that one may be missed.")
 
-#: Threads from which coroutines reach the database: streams and hosts only read a few rows there, or renew leases.
+#: Threads from which coroutines reach the database: streams only read a few rows there, and hosts do their upkeep.
 DATABASE_THREADS = 4
+#: Threads in which hosts take, keep and give up runs.
+LEASE_THREADS = 2
 #: Threads that perform what clients command by sockets.
 SOCKET_THREADS = env.integer("SOCKET_THREADS", 4, at_least=1)
 SQLITE: dict[str, Any] = {
@@ -200,7 +202,7 @@ if POSTGRES:
         # the pool tries again when it is asked, not after ever longer pauses.
         "pool": {
             "min_size": 1,
-            "max_size": WEB_THREADS + DATABASE_THREADS + SOCKET_THREADS,
+            "max_size": WEB_THREADS + DATABASE_THREADS + LEASE_THREADS + SOCKET_THREADS,
             "timeout": 2,
             "reconnect_timeout": 2,
             "max_idle": 60,

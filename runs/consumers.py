@@ -168,7 +168,7 @@ class ThreadConsumer(AsyncWebsocketConsumer):
                     await self.send(text_data=event.body.decode())
 
     async def _obey(self) -> None:
-        while self._inbox and not self._leaves:
+        while self._inbox:
             async with self._inbox.next() as text:
                 if not self._leaves:
                     await self._answer(text)
