@@ -10,11 +10,25 @@ from django.conf import settings
 #: So many commands may wait, and so many bytes of them beside the largest: what one socket can make a process keep.
 MAX_WAITING = 1000
 MAX_BYTES = 1024 * 1024
-#: How many bytes all sockets of the process may have waiting or being performed.
+#: How many bytes of commands all sockets of the process may have: half sent, waiting, or being performed.
 MAX_BYTES_OF_ALL = 64 * 1024 * 1024
 
 #: Of the process.
 _kept = 0
+
+
+def keep(size: int) -> bool:
+    """Note that a socket has so many bytes more, until `let_go`. False, with nothing noted, when that is too much."""
+    global _kept
+    if _kept + size > MAX_BYTES_OF_ALL:
+        return False
+    _kept += size
+    return True
+
+
+def let_go(size: int) -> None:
+    global _kept
+    _kept -= size
 
 
 class Inbox:
@@ -35,14 +49,15 @@ class Inbox:
 
     def put(self, text: bytes) -> bool:
         """False when too much waits already: here, or in all of the process."""
-        if len(self._waiting) >= MAX_WAITING or _kept + len(text) > MAX_BYTES_OF_ALL:
+        if len(self._waiting) >= MAX_WAITING:
             return False
         size = self._size + len(text)
         if size > MAX_BYTES and size - max(len(text), *map(len, self._waiting), 0) > MAX_BYTES:
             return False
+        if not keep(len(text)):
+            return False
         self._waiting.append(text)
         self._size = size
-        self._count(len(text))
         return True
 
     @asynccontextmanager
@@ -54,7 +69,7 @@ class Inbox:
         try:
             yield text
         finally:
-            self._count(-len(text))
+            let_go(len(text))
 
     async def _turn(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -67,10 +82,5 @@ class Inbox:
     def close(self) -> None:
         """Forget those that wait."""
         self._waiting.clear()
-        self._count(-self._size)
+        let_go(self._size)
         self._size = 0
-
-    @staticmethod
-    def _count(difference: int) -> None:
-        global _kept
-        _kept += difference

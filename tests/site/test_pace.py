@@ -12,6 +12,7 @@ import pytest
 from deerflow_site import pace
 from deerflow_site.pace import Pace, unsent
 from deerflow_site.websocket import WebSocketFactory, WebSocketProtocol
+from runs import inbox
 
 
 class Connection:
@@ -119,6 +120,10 @@ class OpenSocket(WebSocketProtocol):
         self.state = self.STATE_OPEN
         self.pace = Pace(lambda: 0, self.give_up)
         self._ping: bytes | None = None
+        self._half = 0
+        self.failedByMe = self.failByDrop = False
+        self.websocket_version = 13
+        self.frame_data: list[bytes] = []
         self.autoPingPending: bytes | None = None
         self.socket_opened = 0.0
         self.last_ping = 0.0
@@ -128,7 +133,7 @@ class OpenSocket(WebSocketProtocol):
     websocket_timeout = -1
     ping_interval = 20
 
-    def sendCloseFrame(self, code: int, reasonUtf8: bytes) -> None:
+    def sendCloseFrame(self, code: int, reasonUtf8: bytes, isReply: bool = False) -> None:
         self.sent.append(code)
 
     def sendPong(self, payload: bytes | None = None) -> None:
@@ -188,6 +193,22 @@ async def test_of_the_pings_of_a_client_that_takes_nothing_the_last_is_answered_
     assert socket.sent == [b"999"]
     socket.onPing(b"")
     assert socket.sent == [b"999", b""]
+
+
+async def test_halves_of_messages_count_until_the_rest_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox, "MAX_BYTES_OF_ALL", 10)
+    one, other = OpenSocket(), OpenSocket()
+    one.onMessageFrameData(b"x" * 8)
+    other.onMessageFrameData(b"x" * 2)
+    assert one.frame_data == [b"x" * 8] and other.sent == []
+    other.onMessageFrameData(b"x")
+    # What came of it is not delivered.
+    assert other.sent == [4429] and other.failedByMe
+    other.onMessageEnd()
+    one.onMessageFrameData(b"x" * 2)
+    assert one.sent == []
+    one._let_go()
+    assert inbox._kept == 0
 
 
 def test_what_breaks_the_rules_is_told_which() -> None:
