@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from uuid import UUID
 
 from django.utils import timezone
@@ -25,9 +26,10 @@ def tenants_in_force(tenants: Sequence[Tenant]) -> list[Tenant | None]:
     Who is not a member of the organization any more is there without permissions. All keys are asked for with one
     query, and all others with one.
     """
+    now = timezone.now()
     keys = {key for tenant in tenants if (key := _key(tenant))}
-    holders = _holders_of_keys(keys) | _users({tenant.user_id for tenant in tenants if not _key(tenant)})
-    return [_now(tenant, holders.get(_key(tenant) or tenant.user_id)) for tenant in tenants]
+    holders = _holders_of_keys(keys, now) | _users({tenant.user_id for tenant in tenants if not _key(tenant)})
+    return [_now(tenant, holders.get(_key(tenant) or tenant.user_id), now) for tenant in tenants]
 
 
 def _key(tenant: Tenant) -> UUID | None:
@@ -35,10 +37,10 @@ def _key(tenant: Tenant) -> UUID | None:
     return tenant.credential.id if tenant.credential and tenant.credential.kind == "key" else None
 
 
-def _holders_of_keys(keys: Collection[UUID]) -> dict[UUID, _Holder]:
+def _holders_of_keys(keys: Collection[UUID], now: datetime) -> dict[UUID, _Holder]:
     if not keys:
         return {}
-    found = ApiKey.objects.in_force(timezone.now()).filter(pk__in=keys).only("organization")
+    found = ApiKey.objects.in_force(now).filter(pk__in=keys).only("organization")
     return {key.pk: _Holder(roles={key.organization_id: key.role} if key.role else {}) for key in found}
 
 
@@ -56,9 +58,11 @@ def _users(users: Collection[UUID]) -> dict[UUID, _Holder]:
     return found
 
 
-def _now(tenant: Tenant, holder: _Holder | None) -> Tenant | None:
+def _now(tenant: Tenant, holder: _Holder | None, now: datetime) -> Tenant | None:
     credential = tenant.credential
     if holder is None or (credential and credential.version != holder.version):
+        return None
+    if credential and credential.expires_at and credential.expires_at <= now:
         return None
     role = holder.roles.get(tenant.organization_id)
     return replace(tenant, permissions=ROLE_PERMISSIONS[Role(role)] if role else frozenset())

@@ -69,7 +69,8 @@ def identify_by_bearer(token: str) -> Identity:
         raise AuthenticationFailed(INVALID_ACCESS_TOKEN)
     if user.selected_organization_id is None or user.role is None:
         raise PermissionDenied(NO_ORGANIZATION)
-    return user, _tenant(user, user.selected_organization_id, user.role, Credential("token", user.pk, claims.version))
+    credential = Credential("token", user.pk, claims.version, claims.expires_at)
+    return user, _tenant(user, user.selected_organization_id, user.role, credential)
 
 
 def _tenant(user: User, organization_id: UUID, role: str, credential: Credential) -> Tenant:

@@ -186,6 +186,7 @@ class WebSocketTicket(models.Model):
     credential_kind = models.CharField(max_length=10)
     credential_id = models.UUIDField()
     credential_version = models.PositiveIntegerField()
+    credential_expires_at = models.DateTimeField(null=True)
     expires_at = models.DateTimeField(db_index=True)
 
     def __str__(self) -> str:

@@ -1,6 +1,7 @@
 """Who is asking: the `Tenant` value, and the base of every row that belongs to an organization."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Literal, NamedTuple, Self, TypeVar
 from uuid import UUID
 
@@ -18,6 +19,8 @@ class Credential(NamedTuple):
     id: UUID
     #: The `token_version` of a token.
     version: int = 0
+    #: When a token ends; a key says so itself.
+    expires_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def issue_ticket(tenant: Tenant) -> str:
         credential_kind=credential.kind,
         credential_id=credential.id,
         credential_version=credential.version,
+        credential_expires_at=credential.expires_at,
         expires_at=timezone.now() + LIFETIME,
     )
     return ticket
@@ -50,7 +51,7 @@ def use_ticket(ticket: str) -> Tenant:
     if found is None or unspent.delete()[0] != 1:
         raise AuthenticationFailed(INVALID_TICKET)
     kind: Literal["key", "token"] = "key" if found.credential_kind == "key" else "token"
-    credential = Credential(kind, found.credential_id, found.credential_version)
+    credential = Credential(kind, found.credential_id, found.credential_version, found.credential_expires_at)
     (tenant,) = tenants_in_force([Tenant(found.organization_id, found.user_id, frozenset(), credential)])
     if tenant is None or not tenant.permissions:
         raise AuthenticationFailed(INVALID_TICKET)

@@ -1,5 +1,6 @@
 """Access tokens: signed by simplejwt with the site's key, short-lived, and revocable by the user's `token_version`."""
 
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self, cast
 from uuid import UUID
 
@@ -22,6 +23,7 @@ class InvalidAccessToken(Exception):
 class AccessClaims(NamedTuple):
     user_id: UUID
     version: int
+    expires_at: datetime
 
 
 class VersionedAccessToken(AccessToken):
@@ -57,8 +59,9 @@ def verify_access_token(token: str) -> AccessClaims:
         claims = VersionedAccessToken(cast(Token, token))  # simplejwt annotates the text as a Token
         version = claims[VERSION_CLAIM]
         user_id = UUID(claims[api_settings.USER_ID_CLAIM])
+        expires_at = datetime.fromtimestamp(claims["exp"], UTC)
     except (TokenError, KeyError, ValueError, AttributeError, TypeError) as error:
         raise InvalidAccessToken from error
     if type(version) is not int:
         raise InvalidAccessToken
-    return AccessClaims(user_id, version)
+    return AccessClaims(user_id, version, expires_at)

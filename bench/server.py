@@ -46,7 +46,7 @@ def serving(shape: str) -> Iterator[Served]:
     """A server on a free port and an empty data directory, with the graphs that are measured. Raises Failed.
 
     In the shape `postgres` there are a PostgreSQL, a Redis and a worker beside it, which it leaves the runs to. Its
-    settings are the defaults, and what the environment says of others.
+    settings are the defaults, but for the number of sockets of a key, and what the environment says of others.
     """
     with services(shape) as addresses, serving_on(addresses) as served:
         yield served
@@ -82,6 +82,8 @@ def _environment(data_dir: Path) -> dict[str, str]:
     return {
         **os.environ,
         "DEERFLOW_ENV": "development",
+        # One key opens all of them.
+        "SOCKET_MAX_PER_CREDENTIAL": "100000",
         "DEERFLOW_DATA_DIR": str(data_dir),
         "HOST": "127.0.0.1",
         "PORT": "0",

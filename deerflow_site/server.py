@@ -11,7 +11,7 @@ from django.conf import settings
 from twisted.internet.defer import maybeDeferred
 
 from deerflow_site.handler import CUT
-from deerflow_site.pace import Pace
+from deerflow_site.pace import Pace, unsent
 from deerflow_site.websocket import OPTIONS, WebSocketFactory, WebSocketProtocol
 
 #: How often MAX_BODY_BYTES a client may send, to be told that it is too much, before it is cut.
@@ -107,8 +107,8 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
     async def handle_reply(self, protocol: Any, message: dict[str, Any]) -> None:
         if isinstance(protocol, WebSocketProtocol):
             await super().handle_reply(protocol, message)
-            if not await protocol.pace.wait():
-                protocol.give_up()
+            if message["type"] == "websocket.send":
+                await protocol.pace.wait()
             return
         if message["type"] == CUT:
             _cut(protocol)
@@ -117,6 +117,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
         pace: Pace | None = getattr(protocol, "pace", None)
         if pace and not more:
             protocol.pace = None
+            pace.stopProducing()
             # A client that has gone took the connection with it.
             if protocol.channel is not None:
                 protocol.unregisterProducer()
@@ -124,10 +125,10 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
         if not more or protocol.finished or protocol.channel is None:
             return
         if pace is None:
-            pace = protocol.pace = Pace()
+            connection = protocol.channel.transport
+            pace = protocol.pace = Pace(lambda: unsent(connection), lambda: _cut(protocol))
             protocol.registerProducer(pace, True)
-        if not await pace.wait():
-            _cut(protocol)
+        await pace.wait()
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)

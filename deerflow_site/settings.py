@@ -156,8 +156,10 @@ HEARTBEAT_SECONDS = env.seconds("HEARTBEAT_SECONDS", 10)
 if HEARTBEAT_SECONDS * 2 > LEASE_SECONDS:
     raise ImproperlyConfigured("HEARTBEAT_SECONDS must be at most half of LEASE_SECONDS, so that one may be missed.")
 
-#: Threads from which coroutines reach the database: streams and hosts only read a few rows there, or renew leases.
+#: Threads from which coroutines reach the database: streams only read a few rows there, and hosts do their upkeep.
 DATABASE_THREADS = 4
+#: Threads in which hosts take, keep and give up runs.
+LEASE_THREADS = 2
 #: Threads that perform what clients command by sockets.
 SOCKET_THREADS = env.integer("SOCKET_THREADS", 4, at_least=1)
 SQLITE: dict[str, Any] = {
@@ -200,7 +202,7 @@ if POSTGRES:
         # the pool tries again when it is asked, not after ever longer pauses.
         "pool": {
             "min_size": 1,
-            "max_size": WEB_THREADS + DATABASE_THREADS + SOCKET_THREADS,
+            "max_size": WEB_THREADS + DATABASE_THREADS + LEASE_THREADS + SOCKET_THREADS,
             "timeout": 2,
             "reconnect_timeout": 2,
             "max_idle": 60,
@@ -303,7 +305,7 @@ FOLLOW_MAX_BYTES = env.integer("FOLLOW_MAX_BYTES", 1048576, at_least=1)
 SOCKET_COMMANDS_PER_SECOND = env.integer("SOCKET_COMMANDS_PER_SECOND", 20, at_least=1)
 SOCKET_COMMAND_BURST = env.integer("SOCKET_COMMAND_BURST", 100, at_least=1)
 SOCKET_MAX_SUBSCRIPTIONS = env.integer("SOCKET_MAX_SUBSCRIPTIONS", 64, at_least=1)
-SOCKET_MAX_PER_CREDENTIAL = env.integer("SOCKET_MAX_PER_CREDENTIAL", 2500, at_least=1)
+SOCKET_MAX_PER_CREDENTIAL = env.integer("SOCKET_MAX_PER_CREDENTIAL", 200, at_least=1)
 EVENT_RETENTION_DAYS = env.integer("EVENT_RETENTION_DAYS", 30, at_least=1)
 
 MULTITASK_STRATEGIES = ("reject", "enqueue", "interrupt", "rollback")

@@ -12,12 +12,12 @@ from autobahn.websocket.types import ConnectionDeny
 from daphne import ws_protocol
 from django.conf import settings
 
-from deerflow_site.pace import Pace
+from deerflow_site.pace import Pace, unsent
+from runs import inbox
 
-#: The server leaves: a client comes back to whichever takes its place.
-_RESTART = 1012
 #: A client that takes nothing of what it is sent, or answers no ping.
 _STUCK = 4408
+_TOO_MUCH = 4429
 #: A client has so long to answer a close, before its connection is cut.
 _CLOSE_SECONDS = 2.0
 #: What a close can hold beside its code, in bytes.
@@ -41,7 +41,11 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
     """One socket. Sending waits for `pace`."""
 
     def onConnect(self, request: Any) -> Any:
-        self.pace = Pace()
+        self.pace = Pace(lambda: unsent(self.transport), self.give_up)
+        #: The last ping of the client that is still to be answered.
+        self._ping: bytes | None = None
+        #: How much of a message has come whose rest has not.
+        self._half = 0
         self._refusal: dict[str, Any] = {}
         return super().onConnect(request)
 
@@ -56,6 +60,7 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if hasattr(self, "pace"):  # else there was no handshake
             self.pace.resumeProducing()
+            self._let_go()
             super().onClose(wasClean, code, reason)
 
     @property
@@ -81,12 +86,41 @@ class WebSocketProtocol(ws_protocol.WebSocketProtocol):  # type: ignore[misc]  #
             self.sendCloseFrame(code=code, reasonUtf8=encode_truncate(reason, _REASON))
 
     def leave(self) -> None:
-        """Have the client come back to another server."""
-        self.close(_RESTART, "The server leaves; come back.")
+        """Have the application close it, once it has answered: the client comes back to another server."""
+        if self.state == self.STATE_OPEN:
+            self.application_queue.put_nowait({"type": "websocket.leave"})
 
     def give_up(self) -> None:
         """Part from a client that does not move."""
         self.close(_STUCK, "Nothing was taken, or no ping answered, for too long.")
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        if inbox.keep(len(payload)):
+            self._half += len(payload)
+            super().onMessageFrameData(payload)
+        else:
+            # What has come of the message is not taken for all of it.
+            self._fail_connection(_TOO_MUCH, "The commands of all sockets are too large.")
+
+    def onMessageEnd(self) -> None:
+        self._let_go()
+        super().onMessageEnd()
+
+    def _let_go(self) -> None:
+        inbox.let_go(self._half)
+        self._half = 0
+
+    def onPing(self, payload: bytes) -> None:
+        # Of several that wait only the last is answered: who takes nothing could make any number of answers wait.
+        if self._ping is None:
+            self._ping = payload
+            self.pace.when_it_flows(self._answer_ping)
+        else:
+            self._ping = payload
+
+    def _answer_ping(self) -> None:
+        payload, self._ping = self._ping, None
+        self.sendPong(payload)
 
     def _refuse(self, body: bytes) -> None:
         self.handshake_deferred.errback(_Denied(self._refusal["status"], body.decode()))

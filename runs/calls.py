@@ -5,7 +5,9 @@ Services ask; the host of this process answers through its state engine. `instal
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from django.conf import settings
@@ -26,6 +28,10 @@ class NoEngine(Exception):
     """Nobody can answer now; it is worth asking again."""
 
 
+class PermitNeeded(Exception):
+    """A command of a socket asks: it is to be performed again, with a `permit`."""
+
+
 _TIMEOUT = 60.0
 _PATIENCE = 5.0
 _caller: tuple[asyncio.AbstractEventLoop, Caller] | None = None
@@ -33,7 +39,8 @@ _caller: tuple[asyncio.AbstractEventLoop, Caller] | None = None
 
 def install(caller: Caller | None) -> None:
     """Answer the questions of this process with `caller`, on the running event loop; None: no more."""
-    global _caller
+    global _caller, _permits
+    _permits = asyncio.Semaphore(max(1, settings.SOCKET_THREADS // 2))
     _caller = (asyncio.get_running_loop(), caller) if caller else None
 
 
@@ -41,9 +48,48 @@ def install(caller: Caller | None) -> None:
 _asking = threading.BoundedSemaphore(max(1, settings.WEB_THREADS // 2))
 
 
+#: As many commands of sockets may ask at a time: the other threads are for those that need no engine.
+_permits: asyncio.Semaphore | None = None
+#: Whether the command of a socket that is performed may ask; None: what is performed is none.
+_may_ask: ContextVar[bool | None] = ContextVar("may_ask", default=None)
+
+
+@asynccontextmanager
+async def permit() -> AsyncIterator[None]:
+    """For a command of a socket that asks; no thread is held while it is waited for. Raises NoEngine."""
+    if _permits is None:
+        raise NoEngine
+    permits = _permits
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await permits.acquire()
+    except TimeoutError:
+        raise NoEngine from None
+    try:
+        yield
+    finally:
+        permits.release()
+
+
+@contextmanager
+def performing(*, permitted: bool) -> Iterator[None]:
+    """Perform a command of a socket in this thread, which asks only if it is `permitted`."""
+    before = _may_ask.set(permitted)
+    try:
+        yield
+    finally:
+        _may_ask.reset(before)
+
+
 def ask(method: str, **params: Any) -> bytes:
-    """Ask from a thread and wait; answers JSON. Raises CallRefused and NoEngine."""
-    if _caller is None or not _asking.acquire(timeout=_PATIENCE):
+    """Ask from a thread and wait; answers JSON. Raises CallRefused, NoEngine and PermitNeeded."""
+    if _caller is None:
+        raise NoEngine
+    if (may_ask := _may_ask.get()) is not None:
+        if not may_ask:
+            raise PermitNeeded
+        return _ask(*_caller, method, params)
+    if not _asking.acquire(timeout=_PATIENCE):
         raise NoEngine
     try:
         return _ask(*_caller, method, params)

@@ -7,74 +7,43 @@ channel of the layer, since the hub hears for all of its process.
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from contextlib import aclosing
+from collections.abc import Coroutine
+from contextlib import aclosing, suppress
 from typing import Any
+from uuid import UUID
 
 from channels.consumer import get_handler_name
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from pydantic import ValidationError
-from rest_framework.exceptions import APIException, ParseError
 
-from accounts.access import tenants_in_force
 from accounts.handshake import refuse
 from accounts.permissions import lacking
-from accounts.tenancy import Credential, Tenant
+from accounts.tenancy import Tenant
 from runs.api.feed import AccessLost, Feed, Joined
-from runs.api.wire import parse_json, to_json
+from runs.api.wire import to_json
 from runs.database import in_command_thread
 from runs.exceptions import Unavailable
 from runs.identifiers import is_thread_id
 from runs.inbox import Inbox
 from runs.log import StreamCut
 from runs.protocol import subscriptions
-from runs.protocol.commands import (
-    Command,
-    CommandFailed,
-    CommandMalformed,
-    Done,
-    ErrorCode,
-    failure,
-    parse,
-    problems_of,
-    success,
-)
-from runs.protocol.requests.base import Json
+from runs.protocol.commands import Command, CommandFailed, CommandMalformed, Done, ErrorCode, failure, success
+from runs.protocol.requests.base import Body, Json
 from runs.protocol.requests.events import Subscription
 from runs.protocol.requests.subscriptions import Reconnect, Unsubscribe
-from runs.services.commands import perform
+from runs.services.readers import READ
+from runs.socket_commands import Restored, performed, read
+from runs.socket_commands import perform_now as _perform_now
 
 logger = logging.getLogger(__name__)
 
-READ = "threads:read"
-NOT_JSON = "Protocol commands must be valid JSON."
-#: Larger commands are read in a thread: the loop has others to serve.
-_LARGE = 65536
+#: A socket that is to leave waits so long for the answer to the command that is being performed.
+_ANSWER_SECONDS = 4.0
 
-#: How many sockets of this process each credential has.
-_sockets: Counter[Credential | None] = Counter()
-
-
-class _Restored:
-    """A command whose answer waits until its subscriptions have been shown what they missed."""
-
-    def __init__(self, command_id: int, waits_for: set[str], result: Callable[[int], Json]) -> None:
-        self.command_id = command_id
-        self.waits_for = waits_for
-        self._result = result
-        self._shown = 0
-
-    def joined(self, subscription_id: str, shown: int) -> None:
-        self.waits_for.discard(subscription_id)
-        # Each is told of all that was shown to them together.
-        self._shown = max(self._shown, shown)
-
-    @property
-    def answer(self) -> Json:
-        return success(self.command_id, Done(self._result(self._shown)))
+#: How many sockets of this process each key has, or each user by tokens.
+_sockets: Counter[UUID | None] = Counter()
 
 
 class ThreadConsumer(AsyncWebsocketConsumer):
@@ -89,6 +58,10 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         #: What delivers, and what performs while there are commands.
         self._tasks: set[asyncio.Task[None]] = set()
         self._obeys = False
+        #: Whether it ends as soon as it has answered, and is there anything to answer.
+        self._leaves = False
+        self._answered = asyncio.Event()
+        self._answered.set()
         try:
             while True:
                 message = await receive()
@@ -96,14 +69,20 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         except StopConsumer:
             pass
         finally:
-            if self._open:
-                _sockets.subtract([self._tenant.credential])
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            if self._open:
+                _count(self._tenant, -1)
+                self._inbox.close()
 
     async def websocket_disconnect(self, message: Any) -> None:
         raise StopConsumer
+
+    async def websocket_leave(self, message: Any) -> None:
+        """The server leaves."""
+        if self._open:
+            self._start(self._leave())
 
     async def connect(self) -> None:
         scope: dict[str, Any] = dict(self.scope)
@@ -116,9 +95,9 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         self._feed = Feed(self._tenant, self._thread_id)
         self._inbox = Inbox()
         #: By the subscriptions that they wait for.
-        self._unanswered: dict[str, _Restored] = {}
+        self._unanswered: dict[str, Restored] = {}
         self._subscriptions: set[str] = set()
-        _sockets[self._tenant.credential] += 1
+        _count(self._tenant, 1)
         self._open = True
         self._start(self._deliver())
 
@@ -127,15 +106,15 @@ class ThreadConsumer(AsyncWebsocketConsumer):
             return 404, "Not Found"
         if not self._tenant.can(READ):
             return 403, lacking(READ)
-        if _sockets[self._tenant.credential] >= settings.SOCKET_MAX_PER_CREDENTIAL:
+        if _sockets[_counted_by(self._tenant)] >= settings.SOCKET_MAX_PER_CREDENTIAL:
             return 429, "This credential has too many sockets open."
         return None
 
     async def receive(self, text_data: str | None = None, bytes_data: bytes | None = None) -> None:
-        if self._ended or not self._open:
+        if self._ended or self._leaves or not self._open:
             return
         # Commands are text; what is none is answered as what is no JSON.
-        if not self._inbox.put(text_data or ""):
+        if not self._inbox.put((text_data or "").encode()):
             await self._end(4429, "Too many commands wait to be performed.")
         elif not self._obeys:
             self._obeys = True
@@ -154,12 +133,22 @@ class ThreadConsumer(AsyncWebsocketConsumer):
                 task.cancel()
         await self.close(code, reason)
 
+    async def _leave(self) -> None:
+        """Have the client come back to another server, once it has the answer to what is being performed."""
+        if self._leaves:
+            return
+        self._leaves = True
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                await self._answered.wait()
+        await self._end(1012, "The server leaves; come back.")
+
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Do the work of the socket until it ends, for whatever reason, and the socket with it."""
         try:
             await work
         except StreamCut:
-            await self._end(1012, "The server leaves; come back.")
+            await self._leave()
         except AccessLost as exc:
             await self._end(4000 + exc.status, "You may not read this any more.")
         except (OperationalError, InterfaceError) as exc:
@@ -180,38 +169,46 @@ class ThreadConsumer(AsyncWebsocketConsumer):
 
     async def _obey(self) -> None:
         while self._inbox:
-            answer = await self._answer_to(await self._inbox.take())
-            if answer is not None:
-                await self.send(text_data=to_json(answer).decode())
+            async with self._inbox.next() as text:
+                if not self._leaves:
+                    await self._answer(text)
         self._obeys = False
 
-    async def _answer_to(self, text: str) -> Json | None:
+    async def _answer(self, text: bytes) -> None:
+        self._answered.clear()
+        try:
+            answer = await self._answer_to(text)
+            if answer is not None:
+                await self.send(text_data=to_json(answer).decode())
+        finally:
+            self._answered.set()
+
+    async def _answer_to(self, text: bytes) -> Json | None:
         """What the client is answered; None when that is still to come."""
         try:
-            command = await _read(text)
+            command, params = await read(text)
         except CommandMalformed as exc:
             return failure(exc.id, ErrorCode.INVALID_ARGUMENT, exc.message)
         try:
-            done = await self._perform(command)
+            done = await self._perform(command, params)
         except CommandFailed as exc:
             return failure(command.id, exc.code, exc.message)
-        except ValidationError as exc:
-            return failure(command.id, ErrorCode.INVALID_ARGUMENT, problems_of(exc))
         except (Unavailable, OperationalError, InterfaceError) as exc:
             message = exc.detail if isinstance(exc, Unavailable) else "The database does not answer; try again."
             return failure(command.id, ErrorCode.UNKNOWN_ERROR, message)
         return None if done is None else success(command.id, done)
 
-    async def _perform(self, command: Command) -> Done | None:
-        match command.method:
-            case "subscription.subscribe":
-                self._subscribe(command.id, Subscription.model_validate(command.params))
+    async def _perform(self, command: Command, params: Body | None) -> Done | None:
+        match params:
+            case Subscription():
+                self._subscribe(command.id, params)
                 return None
-            case "subscription.unsubscribe":
-                return await self._unsubscribe(Unsubscribe.model_validate(command.params))
-            case "subscription.reconnect":
-                return await self._reconnect(command.id, Reconnect.model_validate(command.params))
-        return await in_command_thread(_perform_now, self._tenant, self._thread_id, command)
+            case Unsubscribe():
+                return await self._unsubscribe(params)
+            case Reconnect():
+                _demand_few(len(set(params.subscriptions)))
+                return await self._reconnect(command.id, params)
+        return await performed(self._tenant, self._thread_id, command)
 
     def _subscribe(self, command_id: int, wanted: Subscription) -> None:
         try:
@@ -219,7 +216,7 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         except ValueError as exc:
             raise CommandFailed(ErrorCode.INVALID_ARGUMENT, str(exc)) from None
         self._join(
-            _Restored(command_id, {new}, lambda shown: {"subscription_id": new, "replayed_events": shown}),
+            Restored(command_id, {new}, lambda shown: {"subscription_id": new, "replayed_events": shown}),
             {new: wanted},
             wanted.since,
         )
@@ -248,14 +245,12 @@ class ThreadConsumer(AsyncWebsocketConsumer):
             return Done(restored | {"missed_events": 0})
         for each in wanted:
             await self._note_joined(each, 0)
-        waiting = _Restored(command_id, set(wanted), lambda shown: restored | {"missed_events": shown})
+        waiting = Restored(command_id, set(wanted), lambda shown: restored | {"missed_events": shown})
         self._join(waiting, wanted, since)
         return None
 
-    def _join(self, waiting: _Restored, wanted: dict[str, Subscription], since: int | None) -> None:
-        if len(self._subscriptions | wanted.keys()) > settings.SOCKET_MAX_SUBSCRIPTIONS:
-            reason = f"A socket has at most {settings.SOCKET_MAX_SUBSCRIPTIONS} subscriptions."
-            raise CommandFailed(ErrorCode.INVALID_ARGUMENT, reason)
+    def _join(self, waiting: Restored, wanted: dict[str, Subscription], since: int | None) -> None:
+        _demand_few(len(self._subscriptions | wanted.keys()))
         self._subscriptions |= wanted.keys()
         self._unanswered |= dict.fromkeys(wanted, waiting)
         self._feed.join_together({name: each.selection for name, each in wanted.items()}, since)
@@ -269,30 +264,21 @@ class ThreadConsumer(AsyncWebsocketConsumer):
             await self.send(text_data=to_json(waiting.answer).decode())
 
 
-async def _read(text: str) -> Command:
-    """Raises CommandMalformed."""
-    return await in_command_thread(_parsed, text) if len(text) > _LARGE else _parsed(text)
+def _counted_by(tenant: Tenant) -> UUID | None:
+    return tenant.credential.id if tenant.credential else None
 
 
-def _parsed(text: str) -> Command:
-    if not text.strip():
-        raise CommandMalformed(None, NOT_JSON)
-    try:
-        return parse(parse_json(text.encode()))
-    except ParseError:
-        raise CommandMalformed(None, NOT_JSON) from None
-    except APIException as exc:
-        raise CommandMalformed(None, str(exc.detail)) from None
+def _count(tenant: Tenant, difference: int) -> None:
+    counted_by = _counted_by(tenant)
+    _sockets[counted_by] += difference
+    if not _sockets[counted_by]:
+        del _sockets[counted_by]
 
 
-def _perform_now(tenant: Tenant, thread_id: str, command: Command) -> Done:
-    """Perform it with what the tenant may do now: a socket may be older than their role. Raises AccessLost."""
-    (now,) = tenants_in_force([tenant])
-    if now is None:
-        raise AccessLost(401)
-    if not now.can(READ):
-        raise AccessLost(403)
-    return perform(now, thread_id, command)
+def _demand_few(number: int) -> None:
+    if number > settings.SOCKET_MAX_SUBSCRIPTIONS:
+        reason = f"A socket has at most {settings.SOCKET_MAX_SUBSCRIPTIONS} subscriptions."
+        raise CommandFailed(ErrorCode.INVALID_ARGUMENT, reason)
 
 
 def _namespaces(tree: Json) -> list[Json]:

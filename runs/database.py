@@ -21,6 +21,9 @@ _RETRY_SECONDS = 1.0
 # Few threads are enough, and their number does not grow with the streams that are open.
 _threads = ThreadPoolExecutor(settings.DATABASE_THREADS, thread_name_prefix="database")
 
+# A host that is late with its leases loses its runs: no crowd of readers or of handshakes is before it.
+_lease_threads = ThreadPoolExecutor(settings.LEASE_THREADS, thread_name_prefix="lease")
+
 # Commands may take long, and must not hold up those who read.
 _command_threads = ThreadPoolExecutor(settings.SOCKET_THREADS, thread_name_prefix="command")
 
@@ -35,6 +38,11 @@ async def in_command_thread(function: Callable[P, R], *args: P.args, **kwargs: P
     return await _in(_command_threads, partial(function, *args, **kwargs))
 
 
+async def in_lease_thread(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """As `in_database`, for what takes, keeps and gives up runs."""
+    return await _in(_lease_threads, partial(function, *args, **kwargs))
+
+
 async def _in(threads: ThreadPoolExecutor, function: Callable[[], R]) -> R:
     def call() -> R:
         close_old_connections()
@@ -45,9 +53,18 @@ async def _in(threads: ThreadPoolExecutor, function: Callable[[], R]) -> R:
 
 async def in_database_at_last(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     """As `in_database`, once the database answers: it is asked again until then."""
+    return await _at_last(_threads, partial(function, *args, **kwargs))
+
+
+async def in_lease_thread_at_last(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """As `in_lease_thread`, once the database answers."""
+    return await _at_last(_lease_threads, partial(function, *args, **kwargs))
+
+
+async def _at_last(threads: ThreadPoolExecutor, function: "partial[R]") -> R:
     while True:
         try:
-            return await in_database(function, *args, **kwargs)
+            return await _in(threads, function)
         except (OperationalError, InterfaceError) as exc:
-            logger.info("the database does not answer %s; asking again: %s", function.__name__, exc)
+            logger.info("the database does not answer %s; asking again: %s", function.func.__name__, exc)
             await asyncio.sleep(_RETRY_SECONDS)

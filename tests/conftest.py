@@ -13,7 +13,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from accounts.models import Organization, Role, User
 from accounts.services import add_member, create_organization
-from runs.database import _command_threads, _threads
+from runs.database import _command_threads, _lease_threads, _threads
 from runs.host.chores import register_graphs
 from runs.log import Hub, current_hub
 from runs.models import Assistant
@@ -66,14 +66,14 @@ def _leave_out_what_needs_postgres(config: pytest.Config, items: list[pytest.Ite
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
     """At the end the database threads let go of the database, which can not be dropped before."""
     yield
-    together = threading.Barrier(_threads._max_workers + _command_threads._max_workers)
+    pools = (_threads, _lease_threads, _command_threads)
+    together = threading.Barrier(sum(pool._max_workers for pool in pools))
 
     def leave() -> None:
         together.wait(10)
         connections.close_all()
 
     with django_db_blocker.unblock():
-        pools = (_threads, _command_threads)
         for leaving in [pool.submit(leave) for pool in pools for _ in range(pool._max_workers)]:
             leaving.result()
 

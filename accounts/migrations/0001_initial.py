@@ -187,6 +187,7 @@ class Migration(migrations.Migration):
                 ("credential_kind", models.CharField(max_length=10)),
                 ("credential_id", models.UUIDField()),
                 ("credential_version", models.PositiveIntegerField()),
+                ("credential_expires_at", models.DateTimeField(null=True)),
                 ("expires_at", models.DateTimeField(db_index=True)),
                 (
                     "organization",

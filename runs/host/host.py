@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import Error
 
 from runs import calls, lifecycle, news
-from runs.database import in_database, in_database_at_last
+from runs.database import in_database_at_last, in_lease_thread, in_lease_thread_at_last
 from runs.engine import pipe
 from runs.fences import lower_fences
 from runs.host import chores
@@ -84,13 +84,13 @@ class Host:
         self._is_alone, self._runs = alone, runs
         self._upkeep.grace_seconds = 0.0 if alone else settings.LEASE_SECONDS
         self._upkeep.sweep_seconds = 60 * self._config.store.sweep_interval
-        await in_database(
+        await in_lease_thread(
             chores.register_graphs, dict.fromkeys(self._config.graphs, ""), complete=alone, tell_errors=runs
         )
         if alone:
-            await in_database(lower_fences, settings.CHECKPOINTS_PATH)
-            await in_database(_release_orphans)
-            await in_database(hand_back_orphans)
+            await in_lease_thread(lower_fences, settings.CHECKPOINTS_PATH)
+            await in_lease_thread(_release_orphans)
+            await in_lease_thread(hand_back_orphans)
         self._connect()
         await current_hub().start()
         calls.install(self._pool.call)
@@ -140,7 +140,7 @@ class Host:
         await self._pool.stop()
         try:
             async with asyncio.timeout(_FAREWELL_SECONDS):
-                await in_database(lifecycle.release, left, crashed=False)
+                await in_lease_thread(lifecycle.release, left, crashed=False)
                 await self._sender.stop()
         except (Error, TimeoutError) as exc:
             logger.warning("the runs of this host go on when their leases have ended: %r", exc)
@@ -213,7 +213,7 @@ class Host:
     async def _claim(self, engine: Engine, room: int) -> int:
         """Claim runs and hand them out; answers how many."""
         graphs = None if self._is_alone else [graph_id for graph_id, error in engine.graphs.items() if not error]
-        attempts = await in_database(lifecycle.claim, self.name, room, graphs)
+        attempts = await in_lease_thread(lifecycle.claim, self.name, room, graphs)
         for attempt in attempts:
             if attempt.crashes and attempt.crashes + 1 >= settings.MAX_ATTEMPTS:
                 self._waiting[attempt.run_id, attempt.claim] = attempt
@@ -225,7 +225,7 @@ class Host:
     def _hand(self, attempt: Attempt, engine: Engine) -> None:
         if engine.gone:
             # It ended after the claim was asked for; nobody else will give the run back.
-            self._spawn(in_database(lifecycle.release, [(attempt.run_id, attempt.claim)], crashed=False))
+            self._spawn(in_lease_thread(lifecycle.release, [(attempt.run_id, attempt.claim)], crashed=False))
             return
         held = Held(attempt, engine, deadline=time.monotonic() + settings.RUN_TIMEOUT)
         self._held[held.key] = held
@@ -240,7 +240,7 @@ class Host:
                 engine = await self._pool.solo()
             except OSError:
                 self._waiting.pop(key, None)
-                await in_database(lifecycle.release, [key], crashed=True)
+                await in_lease_thread(lifecycle.release, [key], crashed=True)
                 return
             if self._waiting.pop(key, None):
                 self._hand(attempt, engine)
@@ -284,7 +284,7 @@ class Host:
         self._pending.set()
 
     async def _hand_back(self, held: Held) -> None:
-        await in_database(lifecycle.release, [held.key], crashed=False)
+        await in_lease_thread(lifecycle.release, [held.key], crashed=False)
         self._let_go(held)
 
     def _let_go(self, held: Held) -> None:
@@ -304,7 +304,7 @@ class Host:
         for held in lost:
             await self._limits.settle(held)
         left = [held.key for held in lost if not held.settled]
-        await in_database_at_last(lifecycle.release, left, crashed=not engine.killed)
+        await in_lease_thread_at_last(lifecycle.release, left, crashed=not engine.killed)
         self._pending.set()
 
     # Leases, limits, cancellations.
@@ -312,7 +312,7 @@ class Host:
     async def _check_leases(self) -> None:
         """Renew the leases; stop what was cancelled, and what is not this host's any more."""
         claims = [held.key for held in self._held.values() if not held.settled] + list(self._waiting)
-        kept = await in_database(lifecycle.heartbeat, claims)
+        kept = await in_lease_thread(lifecycle.heartbeat, claims)
         for key in [key for key in self._waiting if key in claims and key not in kept]:
             del self._waiting[key]
         for key in claims:

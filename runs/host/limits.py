@@ -11,7 +11,7 @@ import orjson
 from django.conf import settings
 
 from runs import calls, lifecycle
-from runs.database import in_database, in_database_at_last
+from runs.database import in_database, in_lease_thread_at_last
 from runs.host.engine import Engine
 from runs.host.pool import Pool
 from runs.lifecycle import Attempt, Outcome, Write
@@ -110,7 +110,7 @@ class Limits:
             return
         if held.reason == "rollback":
             # What it has done is undone by the next attempt, which does nothing else.
-            await in_database_at_last(lifecycle.release, [held.key], crashed=False)
+            await in_lease_thread_at_last(lifecycle.release, [held.key], crashed=False)
             held.settled = True
             return
         if held.reason == "cancel":
@@ -119,7 +119,7 @@ class Limits:
             outcome = Outcome(RunStatus.TIMEOUT, error=_TIMED_OUT)
         attempt = held.attempt
         write = Write(attempt.run_id, attempt.claim, attempt.thread_id, outcome=outcome)
-        [ended] = await in_database_at_last(lifecycle.write, [write])
+        [ended] = await in_lease_thread_at_last(lifecycle.write, [write])
         held.settled = True
         if ended:
             self._spawn(self._refresh_values(attempt))

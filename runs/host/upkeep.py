@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from accounts.tickets import sweep_tickets
 from runs import calls, lifecycle
-from runs.database import in_database
+from runs.database import in_database, in_lease_thread
 from runs.host import chores, crons, lifetimes
 from runs.host.pool import Pool
 from runs.langgraph_json import StoreSpec
@@ -43,7 +43,7 @@ class Upkeep:
         await self._renew_leases()
         await in_database(chores.end_stuck_writers)
         if time.monotonic() - self._reached_since >= self.grace_seconds:
-            await in_database(lifecycle.reap)
+            await in_lease_thread(lifecycle.reap)
         await in_database(crons.fire_due, timezone.now())
         await in_database(chores.expire_temporary_threads)
         await in_database(chores.prune_events)

@@ -6,9 +6,14 @@ from accounts.tenancy import Tenant
 from runs import calls
 from runs.exceptions import Conflict, Invalid, NotFound, Refusal, Unavailable
 
+NO_ENGINE = "No engine can answer at the moment; try again."
+
 
 def ask(method: str, tenant: Tenant, graph_id: str, *, loc: tuple[str, ...] = ("body",), **params: Any) -> bytes:
-    """The answer as JSON. Raises what the engine refuses as a Refusal, a wrong request at `loc`, and Unavailable."""
+    """The answer as JSON. Raises what the engine refuses as a Refusal, a wrong request at `loc`, and Unavailable.
+
+    Raises PermitNeeded too, where a command of a socket asks.
+    """
     try:
         return calls.ask(
             method,
@@ -18,7 +23,7 @@ def ask(method: str, tenant: Tenant, graph_id: str, *, loc: tuple[str, ...] = ("
             **params,
         )
     except calls.NoEngine:
-        raise Unavailable("No engine can answer at the moment; try again.") from None
+        raise Unavailable(NO_ENGINE) from None
     except calls.CallRefused as exc:
         raise _refusal(exc, loc) from None
 

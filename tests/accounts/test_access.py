@@ -91,6 +91,17 @@ def test_ended_sessions_end_those_of_tokens_only(bob: User) -> None:
     assert tenants_in_force([token, key, by_token(bob)]) == [None, key, key]
 
 
+def test_a_token_lets_nobody_in_past_its_end(bob: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    token, key = by_token(bob), by_key(bob)
+    assert token.credential and token.credential.expires_at
+    end = token.credential.expires_at
+    assert timezone.now() < end <= timezone.now() + timedelta(minutes=15)
+    monkeypatch.setattr(timezone, "now", lambda: end - timedelta(seconds=1))
+    assert tenants_in_force([token, key]) == [token, key]
+    monkeypatch.setattr(timezone, "now", lambda: end)
+    assert tenants_in_force([token, key]) == [None, key]
+
+
 def test_a_deleted_key_or_user_is_nobody(alice: User, acme: Organization, bob: User) -> None:
     key, token = by_key(alice), by_token(bob)
     ApiKey.objects.all().delete()

@@ -112,6 +112,18 @@ def test_an_ended_session_takes_its_tickets_along(alice, acme):
     assert refused(ticket)
 
 
+def test_an_ended_token_takes_its_tickets_along(alice, acme):
+    tenant = identify_by_bearer(issue_access_token(alice))[1]
+    ticket = issue_ticket(tenant)
+    WebSocketTicket.objects.update(credential_expires_at=timezone.now())
+    assert refused(ticket)
+
+
+def test_who_comes_by_the_ticket_of_a_token_stays_no_longer_than_it(alice, acme):
+    tenant = identify_by_bearer(issue_access_token(alice))[1]
+    assert use_ticket(issue_ticket(tenant)).credential.expires_at == tenant.credential.expires_at
+
+
 @pytest.mark.parametrize("key_or_token", ["key", "token"])
 def test_who_is_no_member_any_more_has_none(alice, acme, key, key_or_token):
     tenant = identify_by_api_key(key)[1] if key_or_token == "key" else identify_by_bearer(issue_access_token(alice))[1]

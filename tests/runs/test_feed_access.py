@@ -2,16 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.db import OperationalError
 from django.utils import timezone
 
-from accounts.authentication import identify_by_api_key
+from accounts.authentication import identify_by_api_key, identify_by_bearer
 from accounts.models import ApiKey, Membership, User
 from accounts.services import revoke_tokens
 from accounts.tenancy import Credential, Tenant
+from accounts.tokens import issue_access_token
 from runs import lifecycle
 from runs.api import access
 from runs.api.feed import AccessLost, Joined
@@ -87,15 +89,23 @@ async def test_a_feed_ends_when_its_reader_loses_access(
         key = await in_database(api_key_of, bob)
         _, tenant = await in_database(identify_by_api_key, key)
     else:
-        credential = Credential("token", bob.pk, bob.token_version)
-        plain = await in_database(tenant_of, bob)
-        tenant = Tenant(plain.organization_id, plain.user_id, plain.permissions, credential)
+        _, tenant = await in_database(identify_by_bearer, await in_database(issue_access_token, bob))
     feed = feed_of(tenant, run.thread_id)
     ending = asyncio.create_task(ended(feed))
     await until(lambda: feed._streams)
     await in_database(lose, bob)
     lost = await ending
     assert isinstance(lost, AccessLost) and lost.status == status
+
+
+async def test_a_feed_ends_with_the_token_of_its_reader(run: Run, alice: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    watched(monkeypatch)
+    plain = await in_database(tenant_of, alice)
+    end = timezone.now() + timedelta(seconds=0.2)
+    credential = Credential("token", alice.pk, alice.token_version, end)
+    lost = await ended(feed_of(replace(plain, credential=credential), run.thread_id))
+    assert isinstance(lost, AccessLost) and lost.status == 401
+    assert timezone.now() >= end
 
 
 @pytest.mark.parametrize(("lose", "status"), [(lose_key, 401), (leave_organization, 403)])

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from runs.protocol.classic import STREAM_MODES
 from runs.protocol.requests.assistants import AssistantCreate, AssistantSearch
+from runs.protocol.requests.events import Subscription
 from runs.protocol.requests.runs import RunRequest
 from runs.protocol.requests.state import HistoryQuery, StateUpdate
 from runs.protocol.requests.threads import ThreadCreate, ThreadSearch
@@ -219,3 +220,11 @@ def test_a_place_in_configurable_has_the_type_of_a_place(wrong: dict[str, Any]) 
 def test_a_command_asks_for_something() -> None:
     with pytest.raises(ValidationError, match="needs"):
         RunRequest.model_validate({"assistant_id": "echo", "command": {}})
+
+
+def test_of_many_unknown_fields_some_are_named() -> None:
+    sent = {**{f"key{number}": number for number in range(300_000)}, "depth": "x", "channels": ["values"]}
+    with pytest.raises(ValidationError) as refused:
+        Subscription.model_validate(sent)
+    where = {error["loc"][0] for error in refused.value.errors()}
+    assert where == {"depth", *(f"key{number}" for number in range(20))}

@@ -1,5 +1,6 @@
 """Who may open a socket, from where, and what the consumer does for them."""
 
+import asyncio
 import json
 from typing import Any
 from uuid import uuid4
@@ -15,7 +16,10 @@ from accounts.services import add_member
 from accounts.tokens import issue_access_token
 from deerflow_site import handshake
 from deerflow_site.asgi import application
+from runs import consumers
 from runs.database import in_database
+from runs.log import current_hub
+from runs.protocol.commands import Done
 from runs.routing import SOCKETS
 from tests.api.routes import ROUTES
 from tests.factories import api_key_of
@@ -167,6 +171,64 @@ async def test_a_revoked_key_performs_nothing_more(alice: User, key: str) -> Non
         "code": 4401,
         "reason": "You may not read this any more.",
     }
+
+
+class Slow:
+    """A command that is performed once it is told to be."""
+
+    def __init__(self) -> None:
+        self.begun, self.goes_on = asyncio.Event(), asyncio.Event()
+        self.performed = 0
+
+    async def __call__(self, *_: Any) -> Done:
+        self.begun.set()
+        await self.goes_on.wait()
+        self.performed += 1
+        return Done({"it": "is done"})
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Slow:
+    slow = Slow()
+    monkeypatch.setattr(consumers, "performed", slow)
+    return slow
+
+
+@pytest.mark.parametrize("by", ["message", "hub"])
+async def test_who_leaves_answers_what_is_being_performed_and_no_more(key: str, slow: Slow, by: str) -> None:
+    socket = opening(key)
+    await socket.connect()
+    for number in range(3):
+        await socket.send_json_to({"id": number, "method": "run.start", "params": {}})
+    await slow.begun.wait()
+    if by == "hub":
+        current_hub().cut()
+    await socket.send_input({"type": "websocket.leave"})
+    assert await socket.receive_nothing(0.05)
+    slow.goes_on.set()
+    assert await socket.receive_json_from(5) == {"type": "success", "id": 0, "result": {"it": "is done"}}
+    assert (await socket.receive_output(5))["code"] == 1012
+    assert slow.performed == 1
+
+
+async def test_who_leaves_does_not_wait_for_ever(key: str, slow: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "_ANSWER_SECONDS", 0.01)
+    socket = opening(key)
+    await socket.connect()
+    await socket.send_json_to({"id": 1, "method": "run.start", "params": {}})
+    await slow.begun.wait()
+    await socket.send_input({"type": "websocket.leave"})
+    assert (await socket.receive_output(5))["code"] == 1012
+
+
+async def test_more_subscriptions_than_may_be_are_not_even_read(key: str, settings: LazySettings) -> None:
+    settings.SOCKET_MAX_SUBSCRIPTIONS = 2
+    socket = opening(key)
+    await socket.connect()
+    for ids, error in ((["x", "y"], "no_such_subscription"), (["x", "y", "z"], "invalid_argument")):
+        answer = await command(socket, "subscription.reconnect", run_id=str(uuid4()), subscriptions=ids)
+        assert answer["error"] == error
+    await socket.disconnect()
 
 
 def test_every_socket_is_known_to_the_tests() -> None:

@@ -3,9 +3,10 @@
 A field that is not known here is an error that names it; nothing is dropped. `None` means that the client did not say.
 """
 
+from itertools import islice
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from runs.identifiers import is_thread_id, is_uuid
 
@@ -14,6 +15,8 @@ Json = dict[str, Any]
 Filter = Annotated[Json, Field(max_length=50)]
 #: Graphs around a checkpoint; each is looked at.
 _MAX_PLACES = 20
+#: Fields of one object that are not known and yet named.
+_MAX_UNKNOWN = 20
 
 #: Keys of `config.configurable` that only the server sets.
 _RESERVED = frozenset(
@@ -46,6 +49,18 @@ def is_reserved(key: str) -> bool:
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_few_that_are_unknown(cls, data: Any) -> Any:
+        """Each is an error of its own, and a body can hold hundreds of thousands: the first of them say enough."""
+        if cls.model_config.get("extra") != "forbid" or not isinstance(data, dict):
+            return data
+        if len(data) <= len(cls.model_fields) + _MAX_UNKNOWN:
+            return data
+        known = {name for field, info in cls.model_fields.items() for name in (field, info.alias)}
+        unknown = islice((key for key in data if key not in known), _MAX_UNKNOWN)
+        return {key: data[key] for key in (*(known & data.keys()), *unknown)}
 
 
 def check_thread_id(value: str | None) -> str | None:
