@@ -93,8 +93,7 @@ def _payloads_back(run_id: uuid.UUID) -> Iterator[bytes]:
         if before is not None:
             rows = rows.filter(last_seq__lt=before)
         page = list(rows.values_list("last_seq", "payload")[:_PAGE])
-        for _, payload in page:
-            yield decompress(bytes(payload))
+        yield from (decompress(bytes(payload)) for _, payload in page)
         if len(page) < _PAGE:
             return
         before = page[-1][0]

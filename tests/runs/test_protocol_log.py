@@ -71,7 +71,10 @@ def asked(tenant: Tenant, thread: Thread, graph_id: str, **over: Any) -> Run:
 
 async def claimed(run: Run) -> Attempt:
     """The next attempt, which is one at this run."""
-    (attempt,) = await in_database(lifecycle.claim, "tests", 10)
+    # What somebody still writes to is left for the next look.
+    while not (found := await in_database(lifecycle.claim, "tests", 10)):
+        await asyncio.sleep(0)
+    (attempt,) = found
     assert attempt.run_id == run.pk
     return attempt
 

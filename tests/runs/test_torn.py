@@ -105,6 +105,11 @@ def test_only_the_last_attempt_that_said_something_is_looked_at(run: Run) -> Non
     assert told(torn(run.pk)) == [("block", (), error_of("m2"))]
 
 
+def test_an_attempt_is_looked_through_however_long_it_was(run: Run) -> None:
+    attempt(run, 1, start("m1"), *(delta("m1", text="word") for _ in range(20)))
+    assert told(torn(run.pk)) == [("block", (), error_of("m1"))]
+
+
 def last_records(run: Run, count: int) -> list[Record]:
     return [one for _, one in unpack(chunks_of(run.thread_id)[-1])][-count:]
 
