@@ -22,6 +22,11 @@ _EVENT = b"\nevent:"
 #: The smallest buffer that the kernel gives: a slow reader is to be slow for the server.
 _SMALL_BUFFER = 4096
 
+_WANTED = b'{"channels":["lifecycle","custom"]}'
+_COMMAND = b'{"id":1,"method":"subscription.subscribe","params":%b}' % _WANTED
+#: One frame of text, masked with zeros.
+_SUBSCRIBE = bytes([0x81, 0x80 | len(_COMMAND)]) + bytes(4) + _COMMAND
+
 
 class Protocol:
     """One server. Every thread is new, and made by the run that is started on it."""
@@ -97,7 +102,12 @@ class Protocol:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _SMALL_BUFFER)
             connection.setblocking(False)
             await loop.sock_connect(connection, (address.hostname, address.port))
-            await loop.sock_sendall(connection, self._handshake(transport, thread))
+            await loop.sock_sendall(connection, self._request(transport, thread))
+            answer = b""
+            while not answer.endswith(b"\r\n\r\n"):
+                answer += await loop.sock_recv(connection, 1)
+            if transport == WEBSOCKET:
+                await loop.sock_sendall(connection, _SUBSCRIBE)
             taken = 0
             while piece := await loop.sock_recv(connection, rate):
                 opened.set()
@@ -105,18 +115,14 @@ class Protocol:
                 await asyncio.sleep(1)
         return taken
 
-    def _handshake(self, transport: str, thread: str) -> bytes:
-        """All that a reader of everything has to say."""
-        wanted = b'{"channels":["lifecycle","custom"]}'
+    def _request(self, transport: str, thread: str) -> bytes:
+        """The request for everything, or for a WebSocket."""
         head = f"/threads/{thread}/stream/events HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: {self._key}\r\n"
         if transport == SSE:
-            head = f"POST {head}Content-Type: application/json\r\nContent-Length: {len(wanted)}\r\n\r\n"
-            return head.encode() + wanted
+            head = f"POST {head}Content-Type: application/json\r\nContent-Length: {len(_WANTED)}\r\n\r\n"
+            return head.encode() + _WANTED
         head = f"GET {head}Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        command = b'{"id":1,"method":"subscription.subscribe","params":%b}' % wanted
-        # One frame of text, masked with zeros.
-        frame = bytes([0x81, 0x80 | len(command)]) + bytes(4) + command
-        return f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode() + frame
+        return f"{head}Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
 
     def _place(self, thread: str) -> str:
         return f"{self._url}/threads/{thread}/stream/events"

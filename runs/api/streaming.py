@@ -186,6 +186,8 @@ async def _thread_frames(
         follower = Follower(subscription, read)
         with current_watch().reading(tenant, thread_id, subscription.close) as reader:
             reader.found(created_at)
+            # As in `_event_frames`.
+            yield HEARTBEAT
             async with aclosing(follower.follow(start, silence=settings.STREAM_HEARTBEAT)) as found:
                 async for chunks in found:
                     if reader.refused:
@@ -199,6 +201,9 @@ async def _event_frames(feed: Feed) -> AsyncGenerator[bytes]:
             async for part in found:
                 if not isinstance(part, Joined):
                     yield sse(part) or HEARTBEAT
+                elif not part.replayed:
+                    # The head of the answer, which a client waits for, goes with its first bytes.
+                    yield HEARTBEAT
 
 
 def _chunks(run: _Followed, after: int) -> AsyncGenerator[list[Chunk]]:

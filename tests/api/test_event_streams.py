@@ -139,19 +139,31 @@ async def test_events_are_frames_and_silence_is_a_comment(tenant: Tenant, run: R
     assert [frame.split(b"\r\n")[2] for frame in frames[:3]] == [b"id: 0", b"id: 1", b"id: 2"]
 
 
+STREAMS: dict[str, Callable[[Tenant, Thread], LiveResponse]] = {
+    "events": lambda tenant, thread: events_response(tenant, thread.pk, selection(["values"]), None),
+    "thread": lambda tenant, thread: thread_response(tenant, thread, ["run_modes"], after=0),
+}
+each_stream = pytest.mark.parametrize("stream", STREAMS)
+
+
+@with_rows
+@pytest.mark.usefixtures("brisk")
+@each_stream
+async def test_a_stream_with_nothing_to_tell_is_answered_at_once(
+    tenant: Tenant, run: Run, settings: LazySettings, stream: str
+) -> None:
+    """The head of an answer is sent with its first bytes, and a client waits for it."""
+    settings.STREAM_HEARTBEAT = NEVER
+    response = STREAMS[stream](tenant, await in_database(Thread.objects.get))
+    assert await read_to(response, b"\r\n\r\n") == b": heartbeat\r\n\r\n"
+
+
 def lose_membership(user: User) -> None:
     Membership.objects.filter(user=user).delete()
 
 
 def lose_thread(user: User) -> None:
     Thread.objects.update(shared=False)
-
-
-STREAMS: dict[str, Callable[[Tenant, Thread], LiveResponse]] = {
-    "events": lambda tenant, thread: events_response(tenant, thread.pk, selection(["values"]), None),
-    "thread": lambda tenant, thread: thread_response(tenant, thread, ["run_modes"], after=0),
-}
-each_stream = pytest.mark.parametrize("stream", STREAMS)
 
 
 @with_rows
@@ -229,7 +241,9 @@ async def test_a_cut_ends_a_stream_without_an_end(alice: User, run: Run, hub: Hu
         ("POST", "stream/events", b'{"channels": ["values"]}') if stream == "events" else ("GET", "stream", b"")
     )
     await asyncio.wait_for(handler(_scope(method, f"/threads/{run.thread_id}/{path}", key), _receive(body), send), 10)
-    assert [message["type"] for message in sent] == ["http.response.start", CUT]
+    start, *told, end = sent
+    assert (start["type"], end["type"]) == ("http.response.start", CUT)
+    assert all(message["more_body"] for message in told)
 
 
 def _scope(method: str, path: str, key: str) -> dict[str, Any]:
