@@ -166,6 +166,8 @@ class ThreadConsumer(AsyncWebsocketConsumer):
                     continue
                 for event in part:
                     await self.send(text_data=event.body.decode())
+                if part and self._unanswered:
+                    await self._answer_long_replays()
 
     async def _obey(self) -> None:
         while self._inbox:
@@ -216,7 +218,9 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         except ValueError as exc:
             raise CommandFailed(ErrorCode.INVALID_ARGUMENT, str(exc)) from None
         self._join(
-            Restored(command_id, {new}, lambda shown: {"subscription_id": new, "replayed_events": shown}),
+            Restored(
+                command_id, {new}, lambda shown: {"subscription_id": new, "replayed_events": shown}, may_be_early=True
+            ),
             {new: wanted},
             wanted.since,
         )
@@ -254,6 +258,15 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         self._subscriptions |= wanted.keys()
         self._unanswered |= dict.fromkeys(wanted, waiting)
         self._feed.join_together({name: each.selection for name, each in wanted.items()}, since)
+
+    async def _answer_long_replays(self) -> None:
+        """JavaScript's SDK does not come back any more when it is cut before its subscription is answered."""
+        for name, waiting in list(self._unanswered.items()):
+            if waiting.may_be_early and waiting.is_long():
+                del self._unanswered[name]
+                await self.send(
+                    text_data=to_json(success(waiting.command_id, Done({"subscription_id": name}))).decode()
+                )
 
     async def _note_joined(self, subscription_id: str, shown: int) -> None:
         waiting = self._unanswered.pop(subscription_id, None)

@@ -33,14 +33,28 @@ _PARAMS: dict[str, type[Body]] = {
 }
 
 
+#: How many parts a replay has that is long.
+_LONG = 2
+
+
 class Restored:
     """A command whose answer waits until its subscriptions have been shown what they missed."""
 
-    def __init__(self, command_id: int, waits_for: set[str], result: Callable[[int], Json]) -> None:
+    def __init__(
+        self, command_id: int, waits_for: set[str], result: Callable[[int], Json], *, may_be_early: bool = False
+    ) -> None:
         self.command_id = command_id
+        #: Whether it may be answered in the midst of a long replay, without what is only known at its end.
+        self.may_be_early = may_be_early
         self.waits_for = waits_for
         self._result = result
         self._shown = 0
+        self._parts = 0
+
+    def is_long(self) -> bool:
+        """Asked after each part that was delivered meanwhile: whether to answer before the last one."""
+        self._parts += 1
+        return self._parts >= _LONG
 
     def joined(self, subscription_id: str, shown: int) -> None:
         self.waits_for.discard(subscription_id)

@@ -65,6 +65,18 @@ async def test_whoever_comes_later_is_shown_the_same(server: Server, key: str) -
         assert await second.until_end() == seen
 
 
+async def test_a_long_replay_is_answered_before_its_end(server: Server, key: str) -> None:
+    """JavaScript's SDK is lost when it is cut before the answer."""
+    thread_id = str(uuid4())
+    async with open_socket(server, key, thread_id) as first, open_socket(server, key, thread_id) as second:
+        await first.subscribe()
+        await first.command("run.start", assistant_id="stress", input={"steps": 1, "tokens": 400})
+        seen = await first.until_end()
+        answer = await second.subscribe(since=0)
+        assert answer.keys() == {"subscription_id"} and len(second.kept) < len(seen)
+        assert await second.until_end() == seen
+
+
 async def test_an_event_of_several_subscriptions_comes_once(server: Server, key: str) -> None:
     async with open_socket(server, key) as socket:
         await socket.subscribe(["values"])
