@@ -87,7 +87,7 @@ class Engine:
         """Executes the run until it speaks; then its claim is lost, and with it all that it does from then on."""
         registry, saver, pen = self._parts
         attempt = await claimed(run)
-        attempt.kwargs["config"]["configurable"]["delay"] = 0.05
+        attempt.kwargs["config"]["configurable"]["delay"] = 1
         journal = Journal(pen, attempt.run_id, attempt.claim, attempt.thread_id)
         running = asyncio.create_task(Execution(attempt, journal, registry, saver).run())
         while not any(b"content-block-delta" in one.payload for one in await in_database(chunks_of, run.thread_id)):
