@@ -1,7 +1,7 @@
 """The cast: Alice owns acme, Bob is a member of it, Charlie owns other. Rows come from `tests.factories`."""
 
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import hypothesis
@@ -30,6 +30,9 @@ GRAPHS = {"echo": "", "stress": "", "broken": "ModuleNotFoundError: No module na
 _ALONE = "tests/faults/test_faults.py"
 #: What takes longest, and mostly waits: it begins first, so that it does not end alone.
 _LONG = (_ALONE, "tests/e2e/", "tests/behaviours/")
+#: Tests that have their database of Django, if any.
+_OF_DJANGO = ("tests/accounts/", "tests/runs/", "tests/api/", "tests/test_tenancy.py")
+_DATABASE_FIXTURES = frozenset({"db", "transactional_db"})
 
 
 class Scheduling(LoadFileScheduling):
@@ -50,16 +53,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling |
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not item.nodeid.startswith(_LONG))
-    if not settings.POSTGRES:
-        _leave_out_what_needs_postgres(config, items)
+    _leave_out(config, items, _asks_no_database if settings.POSTGRES else _needs_postgres)
 
 
-def _leave_out_what_needs_postgres(config: pytest.Config, items: list[pytest.Item]) -> None:
+def _needs_postgres(item: pytest.Item) -> bool:
     """Nothing is left to be skipped: what holds there only is not asked for."""
-    others = [item for item in items if item.get_closest_marker("many_machines")]
-    if others:
-        config.hook.pytest_deselected(items=others)
-        items[:] = [item for item in items if not item.get_closest_marker("many_machines")]
+    return item.get_closest_marker("many_machines") is not None
+
+
+def _asks_no_database(item: pytest.Item) -> bool:
+    """Whether a test would tell the same there as it has told of SQLite."""
+    if not item.nodeid.startswith(_OF_DJANGO) or item.get_closest_marker("many_machines"):
+        return False
+    fixtures: list[str] = getattr(item, "fixturenames", [])
+    return item.get_closest_marker("django_db") is None and not _DATABASE_FIXTURES.intersection(fixtures)
+
+
+def _leave_out(config: pytest.Config, items: list[pytest.Item], others: Callable[[pytest.Item], bool]) -> None:
+    left_out = {item for item in items if others(item)}
+    if left_out:
+        config.hook.pytest_deselected(items=list(left_out))
+        items[:] = [item for item in items if item not in left_out]
 
 
 @pytest.fixture(scope="session")
