@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from typing import Any
 from weakref import WeakSet
 
@@ -14,6 +15,8 @@ from deerflow_site.handler import CUT
 from deerflow_site.pace import Pace, unsent
 from deerflow_site.websocket import OPTIONS, WebSocketFactory, WebSocketProtocol
 
+#: What the kernel keeps for a client that has not taken it yet; Linux doubles it.
+SEND_BUFFER_BYTES = 128 * 1024
 #: How often MAX_BODY_BYTES a client may send, to be told that it is too much, before it is cut.
 ENDLESS_BODIES = 8
 
@@ -132,6 +135,8 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
 
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
+        # Connections inherit it. The kernel would take megabytes for each reader who does not read.
+        port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
         self._ports.append(port)
 
     async def stop_listening(self) -> None:

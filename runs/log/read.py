@@ -16,7 +16,7 @@ from runs.states import ACTIVE
 #: How many rows one read brings at most: as many as usual, and where they have turned out to be heavy.
 PAGE, SHORT_PAGE = 200, 8
 #: And what their payloads may weigh together, but for the last one: each of many readers holds a page for a while.
-PAGE_BYTES = 512 * 1024
+PAGE_BYTES = 128 * 1024
 
 _COLUMNS = ("thread_id", "run_id", "first_seq", "last_seq", "payload")
 
