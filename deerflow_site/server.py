@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import socket
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any
 from weakref import WeakSet
 
@@ -136,7 +136,7 @@ class Server(daphne_server.Server):  # type: ignore[misc]  # untyped
     def listen_success(self, port: Any) -> None:
         super().listen_success(port)
         # Connections inherit it. The kernel would take megabytes for each reader who does not read.
-        port.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        port.socket.setsockopt(SOL_SOCKET, SO_SNDBUF, SEND_BUFFER_BYTES)
         self._ports.append(port)
 
     async def stop_listening(self) -> None:
