@@ -16,8 +16,8 @@ from rest_framework.exceptions import APIException
 from accounts.handshake import identify_opener, refuse
 from accounts.tenancy import Tenant
 from deerflow_site.middleware import believe_trusted_proxies
+from runs.consumers.routing import SOCKETS
 from runs.database import in_database
-from runs.routing import SOCKETS
 
 Application = Callable[[Any, Any, Any], Awaitable[None]]
 

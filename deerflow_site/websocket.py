@@ -13,7 +13,7 @@ from daphne import ws_protocol
 from django.conf import settings
 
 from deerflow_site.pace import Pace, unsent
-from runs import inbox
+from runs.consumers import inbox
 
 #: A client that takes nothing of what it is sent, or answers no ping.
 _STUCK = 4408

@@ -58,16 +58,6 @@ async def test_words_grow(chat: Chat) -> None:
     assert grown == sorted(grown, key=len)
 
 
-async def test_a_conversation_goes_on(chat: Chat) -> None:
-    await chat.open("echo")
-    await chat.say("one")
-    await chat.has("one", "echo: one")
-    await chat.is_idle()
-    await chat.say("two")
-    await chat.has("one", "echo: one", "two", "echo: two")
-    await chat.is_idle()
-
-
 async def test_a_question_is_answered(chat: Chat) -> None:
     await chat.open("interrupt")
     await chat.say("hello")
@@ -111,7 +101,7 @@ async def test_a_page_that_is_loaded_again_goes_on(chat: Chat) -> None:
     assert len(set(grown)) > 5
 
 
-async def test_an_edited_message_begins_a_branch(chat: Chat) -> None:
+async def test_a_conversation_goes_on_and_an_edited_message_begins_a_branch(chat: Chat) -> None:
     await chat.open("echo")
     await chat.say("one")
     await chat.has("one", "echo: one")

@@ -220,8 +220,8 @@ def dumped(message: AIMessage) -> dict[str, Any]:
             [{"type": "image", "mime_type": "image/png", "base64": "QUJD"}],
         ),
         (
-            AIMessage([{"type": "image", "source": {"type": "url", "url": "https://x/y"}}]),
-            [{"type": "image", "url": "https://x/y"}],
+            AIMessage([{"type": "image", "source": {"type": "url", "url": "x://y"}}]),
+            [{"type": "image", "url": "x://y"}],
         ),
         (AIMessage([{"type": "odd", "x": 1}]), [{"type": "non_standard", "value": {"type": "odd", "x": 1}}]),
         (

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 from django.conf import LazySettings
 
-from runs import inbox as module
-from runs.inbox import MAX_BYTES, MAX_BYTES_OF_ALL, MAX_WAITING, Inbox
+from runs.consumers import inbox as module
+from runs.consumers.inbox import MAX_BYTES, MAX_BYTES_OF_ALL, MAX_WAITING, Inbox
 
 #: The largest command.
 LARGE = 4 * 1024 * 1024

@@ -12,11 +12,12 @@ from django.conf import LazySettings
 
 from accounts.models import Organization, User
 from accounts.tenancy import Tenant
-from runs import calls, socket_commands
+from runs import calls
+from runs.consumers import commands as socket_commands
+from runs.consumers.commands import performed, read
 from runs.exceptions import Unavailable
 from runs.protocol.commands import Command, CommandMalformed, Done
 from runs.protocol.requests.events import Subscription
-from runs.socket_commands import performed, read
 from tests.factories import tenant_of
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -17,10 +17,10 @@ from accounts.tokens import issue_access_token
 from deerflow_site import handshake
 from deerflow_site.asgi import application
 from runs import consumers
+from runs.consumers.routing import SOCKETS
 from runs.database import in_database
 from runs.log import current_hub
 from runs.protocol.commands import Done
-from runs.routing import SOCKETS
 from tests.api.routes import ROUTES
 from tests.factories import api_key_of
 

@@ -12,7 +12,7 @@ import pytest
 from deerflow_site import pace
 from deerflow_site.pace import Pace, unsent
 from deerflow_site.websocket import WebSocketFactory, WebSocketProtocol
-from runs import inbox
+from runs.consumers import inbox
 
 
 class Connection:

@@ -32,7 +32,6 @@ _PARAMS: dict[str, type[Body]] = {
     "subscription.reconnect": Reconnect,
 }
 
-
 #: How many parts a replay has that is long.
 _LONG = 2
 

@@ -23,10 +23,11 @@ from accounts.permissions import lacking
 from accounts.tenancy import Tenant
 from runs.api.feed import AccessLost, Feed, Joined
 from runs.api.wire import to_json
+from runs.consumers.commands import Restored, perform_now, performed, read
+from runs.consumers.inbox import Inbox
 from runs.database import in_command_thread
 from runs.exceptions import Unavailable
 from runs.identifiers import is_thread_id
-from runs.inbox import Inbox
 from runs.log import StreamCut
 from runs.protocol import subscriptions
 from runs.protocol.commands import Command, CommandFailed, CommandMalformed, Done, ErrorCode, failure, success
@@ -34,8 +35,6 @@ from runs.protocol.requests.base import Body, Json
 from runs.protocol.requests.events import Subscription
 from runs.protocol.requests.subscriptions import Reconnect, Unsubscribe
 from runs.services.readers import READ
-from runs.socket_commands import Restored, performed, read
-from runs.socket_commands import perform_now as _perform_now
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +242,7 @@ class ThreadConsumer(AsyncWebsocketConsumer):
         except ValueError as exc:
             raise CommandFailed(ErrorCode.NO_SUCH_SUBSCRIPTION, str(exc)) from None
         question = Command(id=command_id, method="agent.getTree", params={"run_id": params.run_id})
-        tree = (await in_command_thread(_perform_now, self._tenant, self._thread_id, question)).result["tree"]
+        tree = (await in_command_thread(perform_now, self._tenant, self._thread_id, question)).result["tree"]
         restored = {"restored": True, "current_namespaces": _namespaces(tree)}
         if not wanted:
             return Done(restored | {"missed_events": 0})
