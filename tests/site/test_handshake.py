@@ -16,7 +16,7 @@ from accounts.services import add_member
 from accounts.tokens import issue_access_token
 from deerflow_site import handshake
 from deerflow_site.asgi import application
-from runs import consumers
+from runs.consumers import thread as consumers
 from runs.consumers.routing import SOCKETS
 from runs.database import in_database
 from runs.log import current_hub
